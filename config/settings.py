@@ -69,6 +69,17 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-Q_CLUSTER = {"name": "onward", "orm": "default", "workers": 1, "timeout": 240, "retry": 900, "queue_limit": 1, "bulk": 1,
-             "ack_failures": True, "max_attempts": 1, "save_limit": -1, "catch_up": False}
+Q_CLUSTER = {
+    "name": "onward",
+    "orm": "default",
+    "workers": 1,
+    "timeout": 240,
+    "retry": 900,
+    "queue_limit": 1,
+    "bulk": 1,
+    "ack_failures": True,
+    "max_attempts": 1,
+    "save_limit": -1,
+    "catch_up": False,
+}
 REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}

@@ -65,7 +65,9 @@ class Kind:
     icon: ClassVar[str] = "step"
     Config: ClassVar[type[BaseModel]] = Config
     Output: ClassVar[type[BaseModel]] = Config  # its JSON Schema says what `steps.<id>.*` offers
-    subjects: ClassVar[frozenset[str]] = frozenset()  # objects the run must be about: customer, invoice, subscription, payment
+    subjects: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # objects the run must be about: customer, invoice, subscription, payment
     triggers: ClassVar[frozenset[str] | None] = None  # trigger keys it is allowed on; None: all that have its subjects
     effect: ClassVar[Literal["none", "local", "outside"]] = "none"
     money: ClassVar[bool] = False
@@ -133,7 +135,9 @@ class LocalAction(Action):
     """An effect on our own rows, inside the advancing transaction, applied for a whole batch at once."""
 
     effect = "local"
-    changes: ClassVar[frozenset[str]] = frozenset()  # roots that it may change: read again before they are used in this turn
+    changes: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # roots that it may change: read again before they are used in this turn
 
     def prepare(self, config: Any, scope: Scope) -> Request | Outcome:
         """Pure. An `Outcome` in place of a request settles the step without any effect."""
@@ -218,7 +222,9 @@ class Trigger:
     ends: ClassVar[tuple[End, ...]] = ()
     reentry_subject: ClassVar[str] = "customer"
     transactional: ClassVar[bool] = False
-    holds: ClassVar[str] = ""  # predicate on the live object saying that the event's fact holds now (used by exits on this event)
+    holds: ClassVar[str] = (
+        ""  # predicate on the live object saying that the event's fact holds now (used by exits on this event)
+    )
     legacy: ClassVar[bool] = False
     sample: ClassVar[Mapping[str, Any]] = {}  # a payload as `trigger.*` would show it
     Data: ClassVar[type[BaseModel] | None] = None  # declared fields of `trigger.*`; None: learned
@@ -251,7 +257,9 @@ class Root:
     label: ClassVar[str] = ""
     prefix: ClassVar[str] = ""  # id prefix: cus, inv, ...
     other_names: ClassVar[tuple[str, ...]] = ()  # profile
-    subject: ClassVar[str] = ""  # the subject key whose id it is loaded by; "run": by run id; "workspace": by workspace id
+    subject: ClassVar[str] = (
+        ""  # the subject key whose id it is loaded by; "run": by run id; "workspace": by workspace id
+    )
     Fields: ClassVar[type[BaseModel]] = Config  # its JSON Schema types the fields for validator, builder and catalogue
     bare: ClassVar[Mapping[str, str]] = {}  # bare names it answers: {"country": "country", "email_opened": "opened"}
 
