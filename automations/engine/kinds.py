@@ -267,6 +267,13 @@ class Root:
         """The records of these ids, in one query or a fixed few. A missing id is absent from the answer."""
         raise NotImplementedError
 
+    def resolve(self, workspace_id: int, refs: Sequence[int | Mapping[str, str]]) -> Sequence[Mapping[str, int] | None]:
+        """For each reference, in order, the subjects that the object brings along, itself included (an invoice:
+        `{"invoice": 8, "subscription": 3, "customer": 7}`), or None when the workspace has no such object. A reference is
+        an id or `{"externalId": "A-17"}`, for customers also `{"email": ...}`. A fixed number of queries, whatever the
+        number of references (CONTRACTS 7)."""
+        return [None] * len(refs)
+
 
 class Query:
     """A set of records that schedules (`forEach`) and loops walk in pages, keyed by id, without a cap (STP-24)."""
