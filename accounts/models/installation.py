@@ -1,0 +1,39 @@
+"""What exists once per installation: its clock, its random name, the plans (CONTRACTS 2 "The clock", 3)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class Installation(models.Model):
+    """One row. `instance` stands in every delivery key, so two installations never share one at a provider."""
+
+    instance = models.CharField(max_length=12)
+    clock_offset = models.DurationField(default=timedelta())  # evaluation time = database time + this
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="installation_is_one_row")]
+
+    def __str__(self) -> str:
+        return self.instance
+
+
+class Plan(models.Model):
+    """Limits of a plan, as data (LIM-14). Null is unlimited; 0 is none."""
+
+    slug = models.CharField(max_length=20, primary_key=True)
+    name = models.CharField(max_length=60)
+    order = models.PositiveSmallIntegerField(default=0)
+    stage_automations = models.PositiveIntegerField(null=True)  # automations per stage (LIM-01 to 03)
+    stage_depth = models.PositiveIntegerField(null=True)  # steps on the longest path, stage scope (LIM-04 to 06)
+    global_automations = models.PositiveIntegerField(null=True)  # C-17
+    global_depth = models.PositiveIntegerField(null=True)
+    monthly_emails = models.PositiveIntegerField(null=True)  # customer mails per calendar month (LIM-07 to 09)
+
+    def __str__(self) -> str:
+        return self.slug
