@@ -40,6 +40,10 @@ class Automation(models.Model):
     cancel_mark = models.BigIntegerField(null=True)
     cancel_reason = models.CharField(max_length=40, blank=True, default="")
     hold_mark = models.BigIntegerField(null=True)
+    release_mark = models.BigIntegerField(null=True)  # after a resume: held runs up to that id are to go on
+    release_how = models.CharField(max_length=8, blank=True, default="")  # continue, skip, reanchor
+    release_at = models.DateTimeField(null=True)  # when the clocks of held runs began to run again
+    sweep = models.BooleanField(default=False)  # rows have still to follow a mark (services/inflight.py)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -74,6 +78,8 @@ class Automation(models.Model):
             ),
             # api: list by workspace, newest first
             models.Index(fields=["workspace", "-id"], name="automation_list"),
+            # services/inflight.py: automations whose runs have still to follow a mark
+            models.Index(fields=["id"], condition=Q(sweep=True), name="automation_sweep"),
         ]
 
     def __str__(self) -> str:

@@ -99,6 +99,10 @@ class Run(models.Model):
             ),
             # exits, unsubscribes, a customer's page: the runs of a customer
             models.Index(fields=["customer", "id"], name="run_of_customer"),
+            # services/inflight.py, publish preview: the unfinished runs of an automation, among however many ended ones
+            models.Index(
+                fields=["workspace", "automation", "id"], condition=Q(ended_at__isnull=True), name="run_unfinished"
+            ),
             # api: all executions of a workspace, newest first (those of one automation use run_once_per_event by event)
             models.Index(fields=["workspace", "id"], name="run_list"),
         ]
