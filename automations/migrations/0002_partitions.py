@@ -65,7 +65,7 @@ BEGIN
         'ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
         parent, child, first::timestamp AT TIME ZONE 'UTC', (first + interval '1 month') AT TIME ZONE 'UTC'
     );
-    INSERT INTO automations_partition_log ("table", partition, action, at)
+    INSERT INTO automations_partitionlog ("table", partition, action, at)
     VALUES (parent, child, 'created', clock_timestamp());
     RETURN true;
 END $$
