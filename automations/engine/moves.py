@@ -15,6 +15,7 @@ class Go:
     port: str = "next"
     output: Mapping[str, Any] = field(default_factory=dict)
     input: Mapping[str, Any] | None = None
+    skip: bool = False  # an anchored time already past: what follows, up to the next anchored delay, is skipped (C-21)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Load:
     """Read these records (again): root name -> ids. Answered by filling the walk's records, with None."""
 
     wanted: Mapping[str, Sequence[int]]
+    needs: tuple[Any, ...] = ()  # `kinds.Need`: records by name
 
 
 @dataclass(frozen=True, slots=True)
