@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from automations.engine.plan import Plan
+    from automations.engine.run_state import RunState
     from automations.engine.scope import Records
-    from automations.engine.walk import RunState
 
 
 class Frames:

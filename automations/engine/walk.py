@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from automations.engine import states
-from automations.engine.expressions import Environment, ExpressionError
+from automations.engine.expressions import ExpressionError
 from automations.engine.kinds import ControlStep, Envelope, LocalAction, OutsideAction, Request
 from automations.engine.loops import Frames
 from automations.engine.moves import Apply, Ask, End, Enter, Go, Load, Park, Question
 from automations.engine.outcomes import Done, Failed, Outcome, Refused, Skipped, Suppressed, Unknown
 from automations.engine.plan import Plan, PlanNode
-from automations.engine.scope import NeedLoad, Records, RunData, Scope
+from automations.engine.run_state import Effect, Record, RunState
+from automations.engine.scope import NeedLoad, Records, Scope
+from automations.engine.sight import make_scope
 
 STEP_LIMIT = 10_000  # logged steps a run (DESIGN 6)
 FALLBACK, LATE = 1, 2  # flags of a log row
@@ -34,75 +35,6 @@ class BodyEnded:
 
 
 _NOTHING: Any = object()
-
-
-@dataclass(slots=True)
-class RunState:
-    """The run row as the walk sees and changes it."""
-
-    id: int
-    workspace_id: int
-    automation_id: int
-    version_id: int
-    event_id: int
-    customer_id: int | None
-    subjects: Mapping[str, int]
-    started_at: datetime
-    step: str | None
-    status: str = states.RUNNING
-    parked_on: str | None = None
-    due_at: datetime | None = None
-    seq: int = 0
-    attempt: int = 0
-    entered_at: datetime | None = None
-    state: dict[str, Any] = field(default_factory=dict)
-    answer: Any = None  # what moved a parked run: an event's `{"event": 9}`, or the `Outcome` of its delivery
-    wait_name: str | None = None
-    wait_key: str | None = None
-    steps_executed: int = 0
-    end_reason: str | None = None
-    error: Mapping[str, Any] | None = None
-    ended_at: datetime | None = None
-    mode: str = "live"
-    items: dict[str, list[Any]] = field(default_factory=dict)  # loop items, stored beside the row
-
-    @property
-    def public_id(self) -> str:
-        """`exec_456`."""
-        return f"exec_{self.id}"
-
-
-@dataclass(slots=True)
-class Record:
-    """One row of the step log: an attempt of a visit that ended."""
-
-    run_id: int
-    seq: int
-    attempt: int
-    step: str
-    type: str
-    status: str
-    port: str | None
-    started_at: datetime
-    ended_at: datetime
-    input: Mapping[str, Any] | None = None
-    output: Mapping[str, Any] | None = None
-    error: Mapping[str, Any] | None = None
-    warnings: list[Mapping[str, str]] | None = None
-    iteration: str | None = None
-    flags: int = 0
-
-
-@dataclass(slots=True)
-class Effect:
-    """A delivery to be written down with the advance: `run`, `visit`, `number` name it for ever."""
-
-    run: RunState
-    visit: int
-    number: int
-    node: PlanNode
-    envelope: Envelope
-    waits: bool
 
 
 class Walk:
@@ -487,43 +419,3 @@ def _together(envelopes: tuple[Envelope, ...]) -> Mapping[str, Any]:
     if len(envelopes) == 1:
         return envelopes[0].output
     return {"deliveries": [dict(item.output) for item in envelopes]}
-
-
-def make_scope(walk: Walk) -> Scope:
-    """Join what the run knows itself with what lies in the records."""
-    run, plan = walk.run, walk.plan
-    subjects = walk.subjects()
-    facts = {
-        "id": run.public_id,
-        "startedAt": run.started_at,
-        "step": run.step,
-        "automation": f"auto_{run.automation_id}",
-        "customer": run.customer_id,
-    }
-    values = {
-        "steps": run.state.get("out", {}),
-        "wait": run.state.get("wait", {}),
-        "run": facts,
-        "now": walk.now,
-        **walk.frames.values(walk.records, plan),
-    }
-    env = Environment(
-        RunData(walk.records, root_ids(plan, run, subjects), values),
-        walk.now,
-        walk.zone,
-        walk.workspace.get("locale", "en"),
-    )
-    return Scope(plan.names, env, walk.records, run.workspace_id, subjects, facts, walk.workspace, plan.transactional)
-
-
-def root_ids(plan: Plan, run: RunState, subjects: Mapping[str, int]) -> dict[str, int]:
-    """The id under which each root of this run is read."""
-    ids = {"trigger": run.event_id}
-    for name, root in plan.registry.roots.items():
-        if root.subject == "run":
-            ids[name] = run.id
-        elif root.subject == "workspace":
-            ids[name] = run.workspace_id
-        elif root.subject in subjects:
-            ids[name] = subjects[root.subject]
-    return ids
