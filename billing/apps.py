@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 
-PACKAGES = ["actions", "triggers", "roots", "gateways"]
+PACKAGES = ("actions", "triggers", "roots", "gateways")
 
 
 class BillingConfig(AppConfig):
@@ -11,8 +11,10 @@ class BillingConfig(AppConfig):
     name = "billing"
 
     def ready(self) -> None:
-        """Plug what billing declares into the engine's registry (DESIGN 2)."""
+        """Plug in: declarations into the registry, and what `accounts` and the worker call (DESIGN 2, 5.5)."""
         from automations.engine.registry import registry
+        from billing import plug
 
         for package in PACKAGES:
             registry.walk(f"billing.{package}")
+        plug.connect()

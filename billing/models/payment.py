@@ -88,8 +88,8 @@ class Payment(BillingObject):
 
 
 class TestCharge(models.Model):
-    """The test gateway's own books: what a real provider would keep on its side. Written on a connection of its own, never in
-    our transactions, and read by nothing but that gateway."""
+    """The test gateway's own books: what a real provider would keep on its side. Written on a connection of its own,
+    never in our transactions, and read by nothing but that gateway."""
 
     __test__ = False  # pytest: not a test class
 

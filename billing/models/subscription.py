@@ -33,7 +33,7 @@ ENDED_SUBSCRIPTIONS = ("canceled", "incomplete_expired")
 
 
 class Subscription(BillingObject):
-    """A customer's standing order. `changed_by_run` is the run that last changed its status (C-12); null: somebody else."""
+    """A customer's standing order. `changed_by_run`: the run that last changed its status (C-12), null: somebody."""
 
     id_prefix = "sub"
 
