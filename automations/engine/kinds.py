@@ -169,6 +169,9 @@ class Envelope:
     money: bool = False
 
 
+Unsure = Literal["read_back", "repeat", "resend", "review"]
+
+
 class OutsideAction(Action):
     """An effect outside the database. `perform` is called by a delivery worker with no transaction open, may be called again
     with the same envelope, bytes and key, and never raises: what it cannot tell is `Unknown`."""
@@ -189,6 +192,17 @@ class OutsideAction(Action):
     def find(self, envelope: Envelope, key: str) -> Outcome | None:
         """Read back from the provider what became of `key`; None: it cannot tell (DESIGN 5.3, UNKNOWN)."""
         return None
+
+    def unsure(self, envelope: Envelope, before: int) -> Unsure:
+        """What is done when nobody can tell whether the provider acted, `before` times already: `read_back` asks it by
+        `find`, `repeat` does it again with the same key (receivers know it), `resend` once more without a key, `review`
+        leaves it to a person."""
+        return "read_back"
+
+    def complete(self, envelopes: Sequence[tuple[int, Envelope]]) -> Sequence[Envelope]:
+        """Add to the envelopes of a claim, given with their workspaces, what is not to be stored with each: a secret, the text
+        of a template. Called with the database at hand, in bulk."""
+        return [envelope for _workspace, envelope in envelopes]
 
     def settle(self, envelope: Envelope, outcome: Outcome, at: datetime) -> Outcome:
         """Write the consequences on our rows, in the settling transaction; returns the outcome that the run sees."""
@@ -228,6 +242,8 @@ class Trigger:
     legacy: ClassVar[bool] = False
     sample: ClassVar[Mapping[str, Any]] = {}  # a payload as `trigger.*` would show it
     Data: ClassVar[type[BaseModel] | None] = None  # declared fields of `trigger.*`; None: learned
+    # Own fields that follow from other objects of the snapshot when its own object is absent: {"failureCount": "invoice.failedCount"}
+    derived: ClassVar[Mapping[str, str]] = {}
 
     def applies(self, event: EventFacts, parameters: Any) -> bool:
         """Whether this occurrence is one of this trigger, with these parameters (TRG-33, TRG-42)."""

@@ -1,0 +1,39 @@
+"""JSON text of payloads, with numbers kept exact: a number with a point is a Decimal on both sides (DESIGN 4)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from automations.engine.values import iso
+
+
+def dumps(value: Any, sort_keys: bool = False) -> str:
+    """Compact JSON text. Decimals are numbers, times are ISO text."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys, allow_nan=False)
+    except TypeError:  # something that plain JSON has no word for: the slower way
+        return _text(value, sort_keys)
+
+
+def loads(text: str | bytes | None) -> Any:
+    """The value of JSON text; numbers with a point are Decimals, no text is None."""
+    return None if text is None else json.loads(text, parse_float=Decimal)
+
+
+def _text(value: Any, sort_keys: bool) -> str:
+    if isinstance(value, Mapping):
+        items = sorted(value.items()) if sort_keys else value.items()
+        return "{" + ",".join(f"{_plain(str(key))}:{_text(item, sort_keys)}" for key, item in items) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_text(item, sort_keys) for item in value) + "]"
+    if isinstance(value, Decimal):
+        return str(value)
+    return _plain(iso(value)) if isinstance(value, date) else _plain(value)
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
