@@ -178,8 +178,8 @@ class OutsideAction(Action):
 
     effect = "outside"
 
-    def prepare(self, config: Any, scope: Scope) -> Envelope | Outcome:
-        """Pure: read everything from `scope`."""
+    def prepare(self, config: Any, scope: Scope) -> Envelope | tuple[Envelope, ...] | Outcome:
+        """Pure: read everything from `scope`. Several envelopes are several deliveries of one visit."""
         raise NotImplementedError
 
     def render(self, envelope: Envelope, key: str) -> bytes:

@@ -1,0 +1,82 @@
+"""Envelopes in the database: `delivery.envelope` holds what has no column of its own.
+
+Values that JSON has no type for keep theirs, so that a text rendered later reads what the step read: a mapping with the one key
+`$` is a marked value (`{"$": ["decimal", "129.00"]}`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from automations.engine.kinds import Envelope
+from automations.engine.values import MISSING, StatusText, normalise
+from automations.worker.answers import storable
+
+
+def to_json(envelope: Envelope) -> dict[str, Any]:
+    """The column `envelope`. Everything else of the envelope has a column of its own."""
+    return {
+        "body": freeze(envelope.body),
+        "input": storable(envelope.input),
+        "output": storable(envelope.output),
+        "subjects": dict(envelope.subjects),
+    }
+
+
+def from_json(
+    data: Mapping[str, Any], *, kind: str, to: str, subject: str, customer_mail: bool, waits: bool, money: bool
+) -> Envelope:
+    """The envelope of a delivery row. The retry policy stays with the row."""
+    return Envelope(
+        kind=kind,
+        body=thaw(data.get("body") or {}),
+        input=data.get("input") or {},
+        output=data.get("output") or {},
+        to=to,
+        subject=subject,
+        subjects=data.get("subjects") or {},
+        customer_mail=customer_mail,
+        waits=waits,
+        money=money,
+    )
+
+
+def freeze(value: Any) -> Any:
+    """Plain data as JSON that `thaw` gives back unchanged."""
+    value = normalise(value)
+    if isinstance(value, Mapping):
+        frozen = {str(key): freeze(item) for key, item in value.items()}
+        return {"$": ["map", frozen]} if "$" in frozen else frozen
+    if isinstance(value, list):
+        return [freeze(item) for item in value]
+    if isinstance(value, StatusText):
+        return {"$": ["status", str.__str__(value), value.stored, sorted(value.also)]}
+    if isinstance(value, Decimal):
+        return {"$": ["decimal", str(value)]}
+    if isinstance(value, date):
+        return {"$": ["time" if isinstance(value, datetime) else "date", value.isoformat()]}
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    return None if value is MISSING else value
+
+
+def thaw(data: Any) -> Any:
+    """The data that `freeze` wrote."""
+    if isinstance(data, list):
+        return [thaw(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    marked = data.get("$")
+    return _MARKS[marked[0]](*marked[1:]) if marked else {key: thaw(item) for key, item in data.items()}
+
+
+_MARKS: dict[str, Any] = {
+    "map": lambda items: {key: thaw(item) for key, item in items.items()},
+    "status": lambda text, stored, also: StatusText(text, stored, frozenset(also)),
+    "decimal": Decimal,
+    "time": datetime.fromisoformat,
+    "date": date.fromisoformat,
+}
