@@ -30,7 +30,6 @@ KINDS = frozenset(
         "tag.removed",
         "consent.changed",
         "task.done",
-        "pageview",
     }
 )
 
@@ -43,7 +42,7 @@ class Announcement:
     customer.updated `changed` (field names) · customer.merged `into` (customer id; `customer_id` is the one that
     ceased) · stage.entered `entry` (row id), `funnel`, `stage`, `bucket` · tag.added, tag.removed `tag` ·
     consent.changed `address`, `topic`, `state`, `reason`, `main` (whether it is the customer's own address) · task.done
-    `task` · pageview `url`, `count`."""
+    `task`."""
 
     kind: str
     workspace_id: int

@@ -1,0 +1,98 @@
+"""Who may be mailed (SUP-01 to SUP-10). Consent belongs to an address and counts for the whole workspace."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from django.db import connection, transaction
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from accounts import audit
+from accounts.actor import Actor
+from accounts.announcements import Announcement, announce
+from accounts.errors import Refusal
+from accounts.ids import public_id
+from accounts.models import Consent, Contact, Customer
+from accounts.services.erasure import hashed_address
+from accounts.services.fields import Wrong, clean_email, clean_text, refused_fields
+from accounts.services.locking import lock_customers
+
+# Answers only when something changed; `at` is the moment under the customer's lock (DESIGN 5.4: real time).
+WRITE = """
+insert into accounts_consent (workspace_id, customer_id, address, topic, state, reason, at, created_at)
+values (%s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
+on conflict (workspace_id, address, topic) do update set state = excluded.state, reason = excluded.reason,
+    at = excluded.at, customer_id = coalesce(excluded.customer_id, accounts_consent.customer_id)
+where accounts_consent.state <> excluded.state
+returning id
+"""
+
+
+def record_consent(
+    *,
+    actor: Actor,
+    address: str,
+    state: str,
+    topic: str = "",
+    reason: str = "",
+    customer_id: int | None = None,
+    cause: int | None = None,
+) -> bool:
+    """Write down that an address was subscribed or unsubscribed, for a topic or ("") for everything. Whether it changed
+    anything is the answer; a change is announced, and `main` says whether it is the customer's own address (SUP-04).
+    The customer is locked first: a delivery being claimed sees this or comes before it (SUP-07)."""
+    address, topic, reason = _clean(address, topic, reason)
+    if state not in (Consent.SUBSCRIBED, Consent.UNSUBSCRIBED):
+        raise refused_fields({"state": ["must be subscribed or unsubscribed"]})
+    with transaction.atomic():
+        customer = _customer(actor.workspace_id, address, customer_id)
+        own = None if customer is None else customer.pk
+        with connection.cursor() as cursor:
+            cursor.execute(WRITE, [actor.workspace_id, own, address, topic, state, reason])
+            changed = cursor.fetchone() is not None
+        if changed:
+            name = "workspace" if own is None else public_id("cus", own)
+            audit.record(actor, "consent.change", name, after={"state": state, "topic": topic, "reason": reason})
+            main = customer is not None and customer.email.lower() == address
+            data = {"address": address, "topic": topic, "state": state, "reason": reason, "main": main}
+            announce(Announcement("consent.changed", actor.workspace_id, own, data, cause))
+    return changed
+
+
+def _clean(address: str, topic: str, reason: str) -> tuple[str, str, str]:
+    try:
+        clean = clean_email(address).lower()
+        if not clean:
+            raise Wrong("must not be empty")
+        return clean, clean_text(topic, 100), clean_text(reason, 40)
+    except Wrong as wrong:
+        raise refused_fields({"address": [str(wrong)]}) from None
+
+
+def _customer(workspace_id: int, address: str, customer_id: int | None) -> Customer | None:
+    if customer_id is None:
+        live = Customer.objects.filter(workspace_id=workspace_id, merged_into=None, erased_at=None)
+        own = live.annotate(lower=Lower("email")).filter(lower=address).values_list("id", flat=True).first()
+        contacts = Contact.objects.filter(workspace_id=workspace_id, email__iexact=address)
+        customer_id = own or contacts.order_by("id").values_list("customer_id", flat=True).first()
+    if customer_id is None:
+        return None
+    customer = lock_customers([customer_id], workspace_id).get(customer_id)
+    if customer is None:
+        raise Refusal("unknown_reference", f"There is no customer {public_id('cus', customer_id)} in this workspace.")
+    return customer
+
+
+def suppressed(workspace_id: int, addresses: Collection[str], topic: str = "") -> set[str]:
+    """Those of the addresses (answered in lower case) that must not be mailed: unsubscribed from everything, or from
+    the topic. Addresses of erased people are still known, by their hash. One query; checked when queuing and when
+    sending (SUP-09)."""
+    wanted = {address.strip().lower() for address in addresses if address}
+    if not wanted:
+        return set()
+    names = {name: address for address in wanted for name in (address, hashed_address(address))}
+    rows = Consent.objects.filter(
+        Q(topic="") | Q(topic=topic), workspace_id=workspace_id, address__in=names, state=Consent.UNSUBSCRIBED
+    )
+    return {names[name] for name in rows.values_list("address", flat=True)}
