@@ -1,0 +1,61 @@
+"""Where the parts of a definition stand in the text that was written (DEF-25): key path and line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from automations.engine.reading.parsed import Path, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`path` as people read it, `pointer` into the canonical graph form, `line` counted from one where a text is known."""
+
+    path: str
+    pointer: str
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Translates between the graph form and the written text. Without a text: paths of the graph form, no lines."""
+
+    at: Mapping[Path, int] = field(default_factory=dict)
+    steps: Mapping[str, Path] = field(default_factory=dict)  # step id -> path of the step as written
+    renamed: Mapping[tuple[str, Path], Path] = field(default_factory=dict)  # (step id, graph path) -> path as written
+    nested: bool = False
+
+    def line(self, path: Path) -> int | None:
+        """The line of that path, or of the innermost part of it that was written."""
+        for length in range(len(path), -1, -1):
+            found = self.at.get(path[:length])
+            if found is not None:
+                return found
+        return None
+
+    def top(self, *path: str | int) -> Place:
+        """A part outside the steps, such as `("trigger", "event")`; alias keys count as `("", path)` in `renamed`."""
+        written = self._written("", path)
+        return Place(shown(written), _pointer(path), self.line(written))
+
+    def step(self, id: str, index: int, *path: str | int) -> Place:
+        """A part of the step that is number `index` in the graph form; a path into its configuration begins with `config`."""
+        base = self.steps.get(id, ("nodes", index))
+        below = self._written(id, path)
+        if self.nested and below[:1] == ("config",):
+            below = below[1:]
+        written = (*base, *below)
+        return Place(shown(written), _pointer(("nodes", index, *path)), self.line(written))
+
+    def _written(self, owner: str, path: Path) -> Path:
+        for length in range(len(path), 0, -1):
+            renamed = self.renamed.get((owner, path[:length]))
+            if renamed is not None:
+                return (*renamed, *path[length:])
+        return path
+
+
+def _pointer(path: Path) -> str:
+    """JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
