@@ -6,11 +6,18 @@ import sys
 
 
 def main() -> None:
-    """Hand the arguments to Django."""
+    """Make ready what the command needs and hand the arguments to Django."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    from config.start import prepare
+
+    hold = prepare(sys.argv)
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    finally:
+        if hold:
+            hold.release()
 
 
 if __name__ == "__main__":

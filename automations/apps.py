@@ -19,6 +19,9 @@ class AutomationsConfig(AppConfig):
         from automations.engine.registry import registry
 
         for package in PACKAGES:
-            registry.walk(f"automations.{package}")
+            try:
+                registry.walk(f"automations.{package}")
+            except ImportError as error:  # INTERIM while parts are being written side by side
+                print(f"INTERIM automations.{package}: {error}", file=__import__("sys").stderr)
         if find_spec(LISTENERS):
             import_module(LISTENERS).connect()
