@@ -249,6 +249,11 @@ class Trigger:
         """Whether this occurrence is one of this trigger, with these parameters (TRG-33, TRG-42)."""
         return True
 
+    def within(self, event: EventFacts, scope: tuple[str, ...]) -> bool:
+        """Whether the occurrence is in the automation's scope (`funnel/stage` slugs, empty when global): a scope says whose
+        funnel a trigger about funnels looks at (C-06, C-30)."""
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class EventFacts:

@@ -1,0 +1,139 @@
+"""The root `customer`, also `profile` (C-31), and the query `customers` (CONTRACTS 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import connection
+from pydantic import Field
+
+from automations.engine.kinds import Config, Query, Root
+from automations.services.jsontext import loads
+
+Ref = int | Mapping[str, str]
+
+_LOAD = """
+select c.id, c.external_id, c.name, c.email, c.segment, c.plan, c.country, c.time_zone, c.locale, c.created_at, u.email, c.metadata,
+    c.facts, coalesce((select array_agg(t.slug order by t.slug) from accounts_customertag ct
+        join accounts_tag t on t.id = ct.tag_id where ct.customer_id = c.id), '{}'), c.erased_at is not null
+from accounts_customer c left join accounts_user u on u.id = c.owner_id where c.id = any(%s)
+"""
+_RESOLVE = """
+select coalesce(c.merged_into_id, c.id), c.id, lower(c.email), c.external_id, c.merged_into_id is null and c.erased_at is null
+from accounts_customer c where c.workspace_id = %(workspace)s and (
+    c.id = any(%(ids)s) or (lower(c.email) = any(%(emails)s) and c.email <> '' and c.merged_into_id is null and c.erased_at is null)
+    or (c.external_id = any(%(outside)s) and c.external_id <> '' and c.merged_into_id is null and c.erased_at is null))
+"""
+
+
+class CustomerFields(Config):
+    """What `customer.*` offers."""
+
+    id: str = Field(title="Id")
+    external_id: str | None = Field(None, alias="externalId", title="Own id")
+    name: str | None = Field(None, title="Name")
+    email: str | None = Field(None, title="E-mail")
+    segment: str | None = Field(None, title="Segment")
+    plan: str | None = Field(None, title="Plan")
+    country: str | None = Field(None, title="Country")
+    time_zone: str | None = Field(None, alias="timeZone", title="Time zone")
+    locale: str | None = Field(None, title="Language")
+    created_at: datetime | None = Field(None, alias="createdAt", title="Created at")
+    owner: str | None = Field(None, title="Owner's e-mail")
+    tags: list[str] = Field(default_factory=list, title="Tags")
+    metadata: dict[str, str] = Field(default_factory=dict, title="Metadata")
+    stage: str | None = Field(None, title="Stage")
+    bucket: str | None = Field(None, title="Bucket")
+    subscription_status: str | None = Field(None, alias="subscriptionStatus", title="Subscription status")
+    pageview_count: int = Field(0, alias="pageviewCount", title="Page views")
+
+
+class CustomerRoot(Root):
+    """A customer as it is at the moment of use."""
+
+    name = "customer"
+    label = "Customer"
+    prefix = "cus"
+    other_names = ("profile",)
+    subject = "customer"
+    Fields = CustomerFields
+    bare = {"pageview_count": "pageviewCount", "country": "country", "bucket": "bucket", "stage": "stage"}
+
+    def load(self, ids: Collection[int]) -> Mapping[int, Mapping[str, Any]]:
+        """One query. An erased customer keeps its id and nothing else."""
+        with connection.cursor() as cursor:
+            cursor.execute(_LOAD, [sorted(ids)])
+            return {row[0]: _record(row) for row in cursor.fetchall()}
+
+    def resolve(self, workspace_id: int, refs: Sequence[Ref]) -> Sequence[Mapping[str, int] | None]:
+        """One query. A reference is an id, `{"externalId": ...}` or `{"email": ...}`; a merged record is the one it went into."""
+        texts = [ref for ref in refs if isinstance(ref, Mapping)]
+        wanted = {
+            "workspace": workspace_id,
+            "ids": [ref for ref in refs if isinstance(ref, int)],
+            "emails": [ref["email"].lower() for ref in texts if ref.get("email")],
+            "outside": [ref["externalId"] for ref in texts if ref.get("externalId")],
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_RESOLVE, wanted)
+            rows = cursor.fetchall()
+        found: dict[Any, Mapping[str, int]] = {}
+        for survivor, id, email, external_id, current in rows:
+            found[id] = {"customer": survivor}
+            if current:
+                found["email", email] = found["externalId", external_id] = {"customer": id}
+        return [found.get(_key(ref)) for ref in refs]
+
+
+def _record(row: Sequence[Any]) -> dict[str, Any]:
+    facts = loads(row[12])
+    return {
+        "id": f"cus_{row[0]}",
+        "externalId": row[1] or None,
+        "name": row[2] or None,
+        "email": row[3] or None,
+        "segment": row[4] or None,
+        "plan": row[5] or None,
+        "country": row[6] or None,
+        "timeZone": row[7] or None,
+        "locale": row[8] or None,
+        "createdAt": row[9],
+        "owner": row[10],
+        "tags": list(row[13]),
+        "metadata": loads(row[11]),
+        "stage": facts.get("stage"),
+        "bucket": facts.get("bucket"),
+        "subscriptionStatus": facts.get("subscriptionStatus"),
+        "pageviewCount": facts.get("pageviewCount", 0),
+    }
+
+
+def _key(ref: Ref) -> Any:
+    if isinstance(ref, int):
+        return ref
+    if ref.get("externalId"):
+        return "externalId", ref["externalId"]
+    return "email", ref.get("email", "").lower()
+
+
+class Customers(Query):
+    """All customers of a workspace that are identified, not merged and not erased."""
+
+    name = "customers"
+    root = "customer"
+
+    def page(self, workspace_id: int, after: int, limit: int) -> Sequence[Mapping[str, int]]:
+        """By the index `customer_list`."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select id from accounts_customer where workspace_id = %s and id > %s and identified_at is not null"
+                " and merged_into_id is null and erased_at is null order by id limit %s",
+                [workspace_id, after, limit],
+            )
+            return [{"customer": id} for (id,) in cursor.fetchall()]
+
+
+customer = CustomerRoot()
+customers = Customers()
