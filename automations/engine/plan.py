@@ -97,6 +97,11 @@ class Plan:
     schedule: Mapping[str, Any] | None = None
 
     @property
+    def changes_records(self) -> bool:
+        """Whether some step writes to our own rows."""
+        return any(node.kind.effect == "local" for node in self.nodes.values())
+
+    @property
     def predicates(self) -> tuple[PlanExit, ...]:
         """The exits that are judged on the live object."""
         return tuple(item for item in self.exits if item.predicate is not None)

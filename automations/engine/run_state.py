@@ -40,6 +40,9 @@ class RunState:
     error: Mapping[str, Any] | None = None
     ended_at: datetime | None = None
     mode: str = "live"
+    lost: int = 0  # workers that died holding it
+    had_items: bool = False  # rows with loop items exist beside it
+    claimed_seq: int = 0  # `seq` as it was claimed: the compare-and-set of the write
     items: dict[str, list[Any]] = field(default_factory=dict)  # loop items, stored beside the row
 
     @property

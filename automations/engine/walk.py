@@ -85,7 +85,12 @@ class Walk:
 
     def fail(self, code: str, message: str) -> None:
         """End the run as FAILED by an error of its own, at the step it stands on."""
+        self.run.entered_at = self.run.entered_at or self.now
         self._failed(Failed(code, message), final=True)
+
+    def interrupt(self) -> None:
+        """The rounds of this turn are used up: stay due; the open question is asked anew when the run is claimed again."""
+        self._rest(self.now)
 
     def _take_up(self) -> None:
         """Turn the row's standing into the answer that the present step gets."""
@@ -169,6 +174,8 @@ class Walk:
             if self._entering:
                 return self._move(node, kind.enter(node.config, self))
             answer = BodyEnded if self._answer is _NOTHING and self.frames.stands_on(node.id) else self._answer
+            if answer is _NOTHING:  # interrupted before its question was answered
+                return self._move(node, kind.enter(node.config, self))
             return self._move(node, kind.resume(node.config, self, answer))
         if isinstance(kind, LocalAction):
             return self._local(node, kind)

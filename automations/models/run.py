@@ -93,6 +93,8 @@ class Run(models.Model):
         indexes = [
             # worker/claim.py: what is due, workspaces in turn, oldest first within one
             models.Index(fields=["workspace", "due_at"], condition=Q(due_at__isnull=False), name="run_due"),
+            # worker/claim.py: what a dead worker held, claimed one at a time
+            models.Index(fields=["id"], condition=Q(lost__gt=0), name="run_suspect"),
             # worker/wake.py: who waits for this event
             models.Index(
                 fields=["workspace", "wait_name", "wait_key"], condition=Q(wait_name__isnull=False), name="run_waiting"

@@ -1,0 +1,190 @@
+"""The worker's loop: route, advance, second looks, deliver, schedules, sweeps, fold, until nothing is due; then listen (DESIGN 5.4)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from django.conf import settings
+from django.db import Error, close_old_connections, connection
+
+from automations.services.inflight import follow_marks
+from automations.services.sweeps import run_sweeps
+from automations.worker import poison
+from automations.worker.advance import advance_batch
+from automations.worker.bell import CHANNEL
+from automations.worker.deliver import deliver_batch
+from automations.worker.retrying import is_transient
+from automations.worker.route import route_batch
+from automations.worker.schedules import fire_schedules
+from automations.worker.second_look import look_again
+from automations.worker.tally import fold_tallies
+
+log = logging.getLogger(__name__)
+Job = Literal["automation", "mail", "sweep"]
+PASS_SECONDS = 200.0  # a pass ends before the next one begins; the rest follows there (CRN-09)
+IDLE = 1.0  # seconds between two looks without a bell
+_AFTERLOOK = 0.06  # a ring within 50 ms of another is swallowed, so the first look after work comes soon
+
+
+@dataclass(slots=True)
+class Chore:
+    """Something the loop does about every `every` seconds, not in every turn."""
+
+    work: Callable[[], int]
+    every: float
+    last: float = field(default=0.0)
+
+    def run(self, force: bool = False) -> int:
+        """Do it if its time has come; answers how much was done."""
+        if not force and time.monotonic() - self.last < self.every:
+            return 0
+        self.last = time.monotonic()
+        return self.work()
+
+
+def advance_work() -> int:
+    """One turn of everything that stays inside the database."""
+    return route_batch() + advance_batch() + look_again()
+
+
+def _chores() -> list[Chore]:
+    return [
+        Chore(fire_schedules, 0.5),
+        Chore(follow_marks, 1.0),
+        Chore(run_sweeps, 5.0),
+        Chore(poison.reap, 1.0),
+        Chore(fold_tallies, 3.0),
+    ]
+
+
+def drain(deliver: bool = True) -> int:
+    """Everything due by the clock as it stands, until nothing is (`work --until-idle`). Answers how many things were done."""
+    done = 0
+    while turn := _everything(deliver):
+        done += turn
+    return done
+
+
+def _everything(deliver: bool) -> int:
+    done = run_sweeps() + fire_schedules() + follow_marks() + poison.reap() + advance_work() + fold_tallies()
+    return done + (deliver_batch() if deliver else 0)
+
+
+def one_pass(job: Job = "automation", command: bool = False) -> int:
+    """One pass of a job: bounded in time, correct on its own (CRN-01 to 09). `automation` routes, fires schedules and advances and
+    sends nothing; `mail` delivers; `sweep` does what becomes true by time alone. A pass made by command is a point of the tick
+    grid of its own."""
+    if command and job == "automation":
+        release_ticks()
+    work = {"automation": _automation_turn, "mail": deliver_batch, "sweep": run_sweeps}[job]
+    end = time.monotonic() + PASS_SECONDS
+    done = 0
+    while time.monotonic() < end and (turn := work()):
+        done += turn
+    return done
+
+
+def _automation_turn() -> int:
+    return fire_schedules() + follow_marks() + poison.reap() + advance_work() + fold_tallies()
+
+
+def release_ticks() -> int:
+    """Make runs that rest between two steps (`pacing: tick`) due now: the pass at hand is their point of the grid."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE automations_run SET due_at = onward_now() WHERE id IN (SELECT id FROM automations_run WHERE parked_on IS NULL "
+            "AND due_at > onward_now() AND ended_at IS NULL ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)"
+        )
+        return int(cursor.rowcount)
+
+
+def next_due() -> datetime | None:
+    """The next moment at which something falls due by the clock: runs, deliveries, schedules (`work --through`)."""
+    with connection.cursor() as cursor:
+        cursor.execute(_NEXT_DUE)
+        return cursor.fetchone()[0]
+
+
+_NEXT_DUE = """
+SELECT least(
+    (SELECT min(due_at) FROM accounts_workspace w CROSS JOIN LATERAL (SELECT due_at FROM automations_run r
+        WHERE r.workspace_id = w.id AND due_at IS NOT NULL ORDER BY due_at LIMIT 1) d),
+    (SELECT min(due_at) FROM accounts_workspace w CROSS JOIN LATERAL (SELECT due_at FROM automations_delivery r
+        WHERE r.workspace_id = w.id AND due_at IS NOT NULL ORDER BY due_at LIMIT 1) d),
+    (SELECT min(next_fire_at) FROM automations_automation WHERE state = 'ACTIVE' AND next_fire_at IS NOT NULL))
+"""
+
+
+class Loop:
+    """A worker process for ever: one thread advances, one delivers, so that a slow receiver delays no run."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._delivering = threading.Thread(target=self._deliveries, name="deliveries", daemon=True)
+
+    def stop(self) -> None:
+        """Take nothing new; what is at hand is finished."""
+        self.stopping.set()
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        holder = poison.start()
+        holder.connection.execute(f"LISTEN {CHANNEL}")
+        self._delivering.start()
+        chores = _chores()
+        try:
+            while not self.stopping.is_set():
+                if not self._turn(lambda: advance_work() + sum(chore.run() for chore in chores)):
+                    self._listen(holder)
+        finally:
+            self.stopping.set()
+            self._delivering.join(timeout=30)
+            poison.stop()
+
+    def _turn(self, work: Callable[[], int]) -> int:
+        """One turn; an error of the database is waited out, any other is logged, and the worker goes on."""
+        try:
+            return work()
+        except Error as error:
+            if not is_transient(error):
+                log.exception("a turn failed")
+        except Exception:  # a defect in one place must not stop everything else
+            log.exception("a turn failed")
+        close_old_connections()
+        connection.close()
+        self.stopping.wait(0.5)
+        return 0
+
+    def _listen(self, holder: poison.Holder) -> None:
+        """Wait for the bell, a due time or a second, whichever comes first."""
+        poison.rest()
+        if not settings.ONWARD_TICKER:
+            self.stopping.wait(IDLE)
+            return
+        for seconds in (_AFTERLOOK, self._until_due()):
+            if any(True for _ in holder.connection.notifies(timeout=seconds, stop_after=1)):
+                return
+            if self.stopping.is_set() or (seconds == _AFTERLOOK and self._turn(advance_work)):
+                return
+
+    def _until_due(self) -> float:
+        due = self._turn_due()
+        return min(IDLE, max(0.0, due)) if due is not None else IDLE
+
+    def _turn_due(self) -> float | None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT extract(epoch FROM ({_NEXT_DUE}) - onward_now())")
+            seconds = cursor.fetchone()[0]
+        return float(seconds) if seconds is not None else None
+
+    def _deliveries(self) -> None:
+        while not self.stopping.is_set():
+            if not self._turn(deliver_batch):
+                self.stopping.wait(0.1)
+        connection.close()

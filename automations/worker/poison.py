@@ -1,0 +1,121 @@
+"""Poison: which runs a worker holds, written where its death cannot undo it (DESIGN 5.2).
+
+Each worker process keeps a second connection with a session lock on its own row of `worker`. When the process dies the lock is
+gone; whoever finds it free marks the runs that were held. Marked runs are claimed one at a time, and at the third death fail.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+
+import psycopg
+from django.db import connection, transaction
+
+log = logging.getLogger(__name__)
+LOCK_CLASS = 0x0_0DEAD  # advisory locks (class, worker id)
+DEATHS = 3
+
+
+class Holder:
+    """This process's row of `worker` and the connection that keeps it."""
+
+    def __init__(self, kind: str = "work") -> None:
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        parameters = {key: value for key, value in connection.get_connection_params().items() if key in _KEPT}
+        self._connection = psycopg.connect(**parameters, autocommit=True, application_name="onward-holder")
+        self._connection.execute("SET synchronous_commit = off")  # it need not survive a crash of the server itself
+        row = self._connection.execute(
+            "INSERT INTO automations_worker (name, kind, holding) VALUES (%s, %s, '{}') RETURNING id", [self.name, kind]
+        ).fetchone()
+        assert row is not None
+        self.id = row[0]
+        self._connection.execute("SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, self.id])
+
+    @property
+    def connection(self) -> psycopg.Connection:
+        """The second connection; the loop listens for the bell on it."""
+        return self._connection
+
+    def hold(self, ids: Sequence[int]) -> None:
+        """Say which runs are about to be walked; also the heartbeat."""
+        self._connection.execute(
+            "UPDATE automations_worker SET holding = %s, beat_at = clock_timestamp() WHERE id = %s",
+            [list(ids), self.id],
+        )
+
+    def close(self) -> None:
+        """End in order: the row goes with the process."""
+        self._connection.execute("DELETE FROM automations_worker WHERE id = %s", [self.id])
+        self._connection.close()
+
+
+_KEPT = {"dbname", "user", "password", "host", "port", "sslmode"}
+_holder: Holder | None = None
+
+
+def start(kind: str = "work") -> Holder:
+    """Open this process's holder; batches of a process without one are not tracked (a pass of the qcluster, a test)."""
+    global _holder
+    if _holder is None:
+        _holder = Holder(kind)
+    return _holder
+
+
+def stop() -> None:
+    """Close the holder, if any."""
+    global _holder
+    if _holder is not None:
+        _holder.close()
+        _holder = None
+
+
+def hold(ids: Sequence[int]) -> None:
+    """Before walking: write the ids down."""
+    if _holder is not None:
+        _holder.hold(ids)
+
+
+def rest() -> None:
+    """About to idle: hold nothing, and beat."""
+    if _holder is not None:
+        _holder.hold([])
+
+
+def reap() -> int:
+    """Find rows of dead workers, mark what they held, and fail what killed three. Answers how many dead were found."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM automations_worker WHERE pg_try_advisory_lock(%s, id::int)", [LOCK_CLASS])
+        dead = [row[0] for row in cursor.fetchall()]
+    try:
+        for id in dead:
+            _bury(id)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_unlock(%s, id::int) FROM unnest(%s::bigint[]) AS u(id)", [LOCK_CLASS, dead]
+            )
+    return len(dead)
+
+
+def _bury(id: int) -> None:
+    from automations.worker.advance import fail_bare
+
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("DELETE FROM automations_worker WHERE id = %s RETURNING holding", [id])
+        row = cursor.fetchone()
+        held = row[0] if row else []
+        if not held:
+            return
+        log.warning("a worker died holding %s runs", len(held))
+        cursor.execute(
+            "UPDATE automations_run SET lost = lost + 1 WHERE id IN (SELECT id FROM automations_run WHERE id = ANY(%s) "
+            "AND due_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE) RETURNING id, lost",
+            [held],
+        )
+        for run, lost in cursor.fetchall():
+            if lost >= DEATHS:
+                fail_bare(run, "poison", f"{DEATHS} workers died while they walked this run.")

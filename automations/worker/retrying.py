@@ -1,0 +1,48 @@
+"""Errors of the database that mean "try again": serialisation failure, deadlock, shutdown (DESIGN 5.2, lock order)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import Error, InterfaceError, OperationalError, connection
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+#: 40001 serialisation failure, 40P01 deadlock, 57P01 admin shutdown, 57P02 crash, 57P03 starting up, 08xxx connection.
+TRANSIENT = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"})
+#: How often each was met by this process; `/metrics` and the race tests read it.
+counted: Counter[str] = Counter()
+
+
+def sqlstate(error: BaseException) -> str | None:
+    """The five-character code of a database error, None without one."""
+    cause = error.__cause__ or error
+    return getattr(cause, "sqlstate", None)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction may succeed when it is made again."""
+    if not isinstance(error, Error):
+        return False
+    code = sqlstate(error)
+    return code in TRANSIENT or (code is None and isinstance(error, (OperationalError, InterfaceError)))
+
+
+def retrying(work: Callable[[], T], tries: int = 5) -> T:
+    """Run `work`, which owns its transaction, again after a transient error, each time a little later."""
+    for attempt in range(tries):
+        try:
+            return work()
+        except Error as error:
+            if not is_transient(error) or attempt == tries - 1:
+                raise
+            counted[sqlstate(error) or "connection"] += 1
+            log.warning("retrying after %s", sqlstate(error) or error)
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
+            time.sleep(0.02 * 2**attempt)
+    raise AssertionError("unreachable")

@@ -1,0 +1,230 @@
+"""Writing what a batch of walks came to: logs and deliveries by COPY, run rows by one UPDATE (DESIGN 5.2)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+
+from accounts.models import Installation
+from automations.engine import states
+from automations.engine.run_state import Effect, RunState
+from automations.engine.walk import Walk
+from automations.services.cancel import cancel_queued
+from automations.worker.claim import switch
+from automations.worker.envelopes import to_json
+from automations.worker.jsons import dumps, dumps_or_none
+
+_LOG_COLUMNS = (
+    "run_id, seq, attempt, workspace_id, step, type, status, port, started_at, ended_at, input, output, error, warnings, "
+    "iteration, flags"
+)
+_DELIVERY_COLUMNS = (
+    'workspace_id, run_id, visit, effect, key, automation_id, step, action, kind, state, customer_id, "to", subject, envelope, '
+    "customer_mail, money, waits, retries, retry_delay, backoff, exact_waits, due_at, created_at, fence, attempts, "
+    "request_sha256, provider_ref"
+)
+# Without the switches the planner reads the whole run table for the join (PERFORMANCE, "What the design adds").
+_SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+_UPDATE = """
+UPDATE automations_run r SET status = u.status, parked_on = u.parked_on, due_at = u.due_at, step = u.step, seq = u.seq,
+    attempt = u.attempt, entered_at = u.entered_at, state = u.state::jsonb, answer = NULL, wait_name = u.wait_name,
+    wait_key = u.wait_key, wait_since = NULL, end_reason = u.end_reason, error = u.error::jsonb, ended_at = u.ended_at,
+    steps_executed = u.steps_executed, lost = 0
+FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::int[], %s::int[],
+    %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::int[])
+    AS u(id, claimed, status, parked_on, due_at, step, seq, attempt, entered_at, state, wait_name, wait_key, end_reason, error,
+         ended_at, steps_executed)
+WHERE r.id = u.id AND r.seq = u.claimed
+"""
+
+
+class LostRun(RuntimeError):
+    """A run row was not where its walk had found it; the batch is rolled back."""
+
+
+def write(walks: Sequence[Walk]) -> None:
+    """Write everything of these walks; the caller's transaction commits it or nothing."""
+    with connection.cursor() as cursor:
+        _copy_log(cursor, walks)
+        effects = [effect for walk in walks for effect in walk.effects]
+        if effects:
+            _copy_deliveries(cursor, effects, walks[0].now)
+        runs = [walk.run for walk in walks]
+        _update_runs(cursor, runs)
+        _add_tallies(cursor, walks)
+        _second_looks(cursor, runs)
+        _keep_items(cursor, runs)
+        _after_ends(cursor, walks)
+
+
+def _copy_log(cursor: Any, walks: Sequence[Walk]) -> None:
+    with cursor.copy(f"COPY automations_step_log ({_LOG_COLUMNS}) FROM STDIN") as copy:
+        for walk in walks:
+            workspace = walk.run.workspace_id
+            for row in walk.rows:
+                copy.write_row(
+                    (
+                        row.run_id,
+                        row.seq,
+                        row.attempt,
+                        workspace,
+                        row.step,
+                        row.type,
+                        row.status,
+                        row.port,
+                        row.started_at,
+                        row.ended_at,
+                        dumps_or_none(row.input),
+                        dumps_or_none(row.output),
+                        dumps_or_none(row.error),
+                        dumps_or_none(row.warnings),
+                        row.iteration,
+                        row.flags,
+                    )
+                )
+
+
+def _copy_deliveries(cursor: Any, effects: Iterable[Effect], now: datetime) -> None:
+    with cursor.copy(f"COPY automations_delivery ({_DELIVERY_COLUMNS}) FROM STDIN") as copy:
+        for effect in effects:
+            copy.write_row(_delivery_row(effect, now))
+
+
+def delivery_key(run_id: int, visit: int, number: int) -> str:
+    """`<instance>.exec_456.4.0`: a function of installation, run, visit and effect only, never of the attempt (INVARIANTS O2)."""
+    return f"{instance()}.exec_{run_id}.{visit}.{number}"
+
+
+_instance = ""
+
+
+def instance() -> str:
+    """The installation's random instance text, which never changes; read once per process."""
+    global _instance
+    if not _instance:
+        _instance = Installation.objects.values_list("instance", flat=True).get()
+    return _instance
+
+
+def _delivery_row(effect: Effect, now: datetime) -> tuple[Any, ...]:
+    run, envelope, policy = effect.run, effect.envelope, effect.node.policy
+    return (
+        run.workspace_id,
+        run.id,
+        effect.visit,
+        effect.number,
+        delivery_key(run.id, effect.visit, effect.number),
+        run.automation_id,
+        effect.node.id,
+        effect.node.kind.key,
+        envelope.kind,
+        "QUEUED",
+        envelope.subjects.get("customer", run.customer_id),
+        envelope.to,
+        envelope.subject,
+        dumps(to_json(envelope)),
+        envelope.customer_mail,
+        envelope.money,
+        effect.waits,
+        policy.retries if policy else envelope.retries,
+        policy.delay.seconds if policy else envelope.retry_delay,
+        policy.backoff if policy else envelope.backoff,
+        policy is not None,
+        now,
+        now,
+        0,
+        0,
+        "",
+        "",
+    )
+
+
+def _update_runs(cursor: Any, runs: Sequence[RunState]) -> None:
+    columns = [
+        [run.id for run in runs],
+        [run.claimed_seq for run in runs],
+        [run.status for run in runs],
+        [run.parked_on for run in runs],
+        [run.due_at for run in runs],
+        [run.step for run in runs],
+        [run.seq for run in runs],
+        [run.attempt for run in runs],
+        [run.entered_at for run in runs],
+        [dumps_or_none(run.state) for run in runs],
+        [run.wait_name for run in runs],
+        [run.wait_key for run in runs],
+        [run.end_reason for run in runs],
+        [dumps(run.error) if run.error else None for run in runs],
+        [run.ended_at for run in runs],
+        [run.steps_executed for run in runs],
+    ]
+    switch(cursor, _SWITCHES, "off")
+    cursor.execute(_UPDATE, columns)
+    if cursor.rowcount != len(runs):
+        raise LostRun(f"{len(runs) - cursor.rowcount} of {len(runs)} runs had moved")
+    switch(cursor, _SWITCHES, "on")
+
+
+def _add_tallies(cursor: Any, walks: Sequence[Walk]) -> None:
+    """Counts per step and port as appended deltas: no two workers wait for one counter row."""
+    counts: Counter[tuple[Any, ...]] = Counter()
+    for walk in walks:
+        run = walk.run
+        day = walk.now.astimezone(UTC).date()
+        for (step, port), count in walk.tallies.items():
+            counts[run.workspace_id, run.automation_id, run.version_id, step, port, day] += count
+    if not counts:
+        return
+    rows = [(*key, count) for key, count in counts.items()]
+    cursor.execute(
+        "INSERT INTO automations_tallydelta (workspace_id, automation_id, version_id, step, port, day, count) SELECT * FROM "
+        "unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::date[], %s::bigint[])",
+        [list(column) for column in zip(*rows, strict=True)],
+    )
+
+
+def _second_looks(cursor: Any, runs: Sequence[RunState]) -> None:
+    """A run that parks on an event is looked at once more after the commit (DESIGN 5.2, parking loses no wake)."""
+    parked = [run for run in runs if run.parked_on == "event"]
+    if parked:
+        cursor.execute(
+            "INSERT INTO automations_secondlook (run_id, workspace_id, customer_id, since) "
+            "SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) ON CONFLICT (run_id) DO UPDATE "
+            "SET since = excluded.since, created_at = now()",
+            [
+                [run.id for run in parked],
+                [run.workspace_id for run in parked],
+                [run.customer_id for run in parked],
+                [run.event_id for run in parked],
+            ],
+        )
+
+
+def _keep_items(cursor: Any, runs: Sequence[RunState]) -> None:
+    """Loop items of runs that are still inside a loop lie beside the row; others need none any more."""
+    kept = [run for run in runs if run.items and run.status in states.UNFINISHED]
+    if kept:
+        cursor.execute(
+            "INSERT INTO automations_runinput (run_id, workspace_id, items) SELECT id, workspace, items::jsonb FROM "
+            "unnest(%s::bigint[], %s::bigint[], %s::text[]) AS u(id, workspace, items) "
+            "ON CONFLICT (run_id) DO UPDATE SET items = excluded.items",
+            [[run.id for run in kept], [run.workspace_id for run in kept], [dumps(run.items) for run in kept]],
+        )
+    gone = [run.id for run in runs if run.had_items and run not in kept]
+    if gone:
+        cursor.execute("UPDATE automations_runinput SET items = '{}' WHERE run_id = ANY(%s)", [gone])
+
+
+def _after_ends(cursor: Any, walks: Sequence[Walk]) -> None:
+    """What the end of a run brings with it: the re-entry key is free again, a cancelled run's queued deliveries are cancelled."""
+    ended = [walk for walk in walks if walk.run.status in states.ENDED]
+    entered = [walk.run.id for walk in ended if walk.plan.settings.reentry == "one_at_a_time"]
+    if entered:
+        cursor.execute("DELETE FROM automations_entry WHERE run_id = ANY(%s) AND NOT once", [entered])
+    cancelled = [walk.run.id for walk in ended if walk.run.status == states.CANCELLED]
+    if cancelled:
+        cancel_queued(cancelled)
