@@ -123,7 +123,8 @@ def as_number(value: Any) -> int | Decimal | None:
     """`value` as a number: numbers themselves, and text that reads as one (`129.00`, `-3`). None for all else."""
     kind = type(value)
     if kind is int or kind is Decimal:
-        return value  # type: ignore[no-any-return]  # `kind` has just been looked at
+        number: int | Decimal = value
+        return number
     if isinstance(value, str) and len(value) <= MAX_NUMBER_TEXT and _NUMBER.match(value):
         return Decimal(str.__str__(value)) if "." in value else int(value)
     return None
@@ -193,8 +194,10 @@ def plain(value: Any) -> Any:
     value = normalise(value)
     if isinstance(value, StatusText):
         return value.stored
-    if value is MISSING or isinstance(value, Mapping):
-        return None if value is MISSING else {text_of(normalise(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, Missing):
+        return None
+    if isinstance(value, Mapping):
+        return {text_of(normalise(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
     is_wide = type(value) is int and value.bit_length() > MAX_BITS

@@ -19,7 +19,6 @@ from automations.engine.expressions.filters import FILTERS
 from automations.engine.expressions.lexer import MAX_NESTING, Place
 from automations.engine.expressions.part import NOTHING, Part
 from automations.engine.expressions.paths import (
-    NOW,
     TRIGGER,
     Code,
     Segment,
@@ -30,11 +29,11 @@ from automations.engine.expressions.paths import (
     segment,
     walker,
 )
-from automations.engine.values import MISSING, as_number
+from automations.engine.values import as_number
 
 MAX_NODES: Final = 400
 
-_REFUSALS: Final = {
+_REFUSALS: Final[dict[type[nodes.Node], str]] = {
     nodes.Call: "Calls are not allowed; use a filter: write value | filter.",
     nodes.Tuple: "Write a list in square brackets: [1, 2].",
     nodes.Slice: "Only a number or a text may stand in square brackets behind a name.",
@@ -277,5 +276,3 @@ _RULES: Final[dict[type[nodes.Node], _Rule]] = {
     nodes.Filter: Compiler.filter,
     **dict.fromkeys(_SUMS, Compiler.sum),
 }
-
-__all__ = ["MISSING", "NOW", "Compiler", "Found"]

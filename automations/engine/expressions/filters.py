@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,9 +14,12 @@ from automations.engine.durations import DurationError, parse_duration
 from automations.engine.expressions import formats
 from automations.engine.expressions.environment import Environment
 from automations.engine.expressions.operators import bounded, is_empty
-from automations.engine.values import MISSING, as_moment, as_number, json_text, kind_of, normalise, text_of
+from automations.engine.values import MISSING, as_number, json_text, kind_of, normalise, text_of
 
 Apply = Callable[..., Any]
+
+#: Number filters work on numbers below this, 30 digits.
+LARGEST: Final = 10**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def _urlencode(text: str) -> str:
 
 
 def _json(env: Environment, value: Any) -> str:
-    text = json_text(value)
+    text = json_text(text_of(value) if isinstance(value, str) else value)
     env.budget.make(len(text))
     return text
 
@@ -179,7 +183,8 @@ def _sort(env: Environment, value: Any) -> Any:
         return _unlike(env, "sort", "a list", value)
     env.budget.spend(len(value) * 4)
     items = [normalise(item) for item in value]
-    for key in (as_number, lambda item: formats.instant(as_moment(item, env.time_zone), env.time_zone), _text_key):
+    readings: tuple[Callable[[Any], Any], ...] = (as_number, partial(formats.instant_of, env), _text_key)
+    for key in readings:
         keys = [key(item) for item in items]
         if None not in keys:
             return [item for _, item in sorted(zip(keys, items, strict=True), key=lambda pair: pair[0])]
@@ -209,7 +214,7 @@ def _on_number(name: str, work: Callable[..., Any]) -> Apply:
         number = as_number(value)
         if number is None:
             return _unlike(env, name, "a number", value)
-        if abs(number) >= 10**30:
+        if not -LARGEST < number < LARGEST:
             env.warn("number_too_large", f"The number is too large for the filter {name}, so this has no value.")
             return MISSING
         return work(env, number, *arguments)
@@ -225,7 +230,7 @@ def _round(env: Environment, number: int | Decimal, digits: int = 0) -> Any:
 
 
 def _abs(env: Environment, number: int | Decimal) -> Any:
-    return bounded(abs(number), env)
+    return bounded(number.copy_abs() if isinstance(number, Decimal) else abs(number), env)
 
 
 # The table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any, Final
@@ -84,11 +84,12 @@ def on_moment(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-def instant(moment: datetime | date | None, zone: tzinfo) -> datetime | None:
-    """A moment as a time with zone; a date is its first moment in `zone`."""
+def instant_of(env: Environment, value: Any) -> datetime | None:
+    """A value as a time with zone; a date is its first moment in the zone. None for what is no moment."""
+    moment = as_moment(value, env.time_zone)
     if moment is None or isinstance(moment, datetime):
         return moment
-    return datetime.combine(moment, time(), zone)
+    return datetime.combine(moment, time(), env.time_zone)
 
 
 def _local(env: Environment, moment: datetime) -> datetime:

@@ -82,9 +82,8 @@ class Brackets:
             self.open.append((sign, offset))
             if len(self.open) > MAX_NESTING:
                 raise self.place.error(f"Brackets are nested more than {MAX_NESTING} deep.", offset)
-        elif sign in _CLOSERS.values():
-            if not self.open or _CLOSERS[self.open.pop()[0]] != sign:
-                raise self.place.error(f"“{sign}” closes nothing that is open.", offset)
+        elif sign in _CLOSERS.values() and not (self.open and _CLOSERS[self.open.pop()[0]] == sign):
+            raise self.place.error(f"“{sign}” closes nothing that is open.", offset)
 
     def finish(self) -> None:
         """All must be closed by now."""

@@ -21,7 +21,7 @@ _STATEMENTS: Final = frozenset({"if", "for"})
 _PARTS: Final = frozenset({"elif", "else", "endif", "endfor"})
 
 # Only asked for extensions and handed to the root node; nothing is compiled or rendered by it.
-_NO_ENVIRONMENT = JinjaEnvironment()  # noqa: S701
+_NO_ENVIRONMENT = JinjaEnvironment()
 
 
 class GrammarParser(Parser):

@@ -65,8 +65,8 @@ def in_json_text(env: Environment, value: Any) -> str:
 
 
 def in_json(env: Environment, value: Any) -> str:
-    """As a JSON value of its own."""
-    text = json_text(value)
+    """As a JSON value of its own. A status reads as in other rendered text (C-14)."""
+    text = json_text(text_of(value) if isinstance(value, str) else value)
     env.budget.make(len(text))
     return text
 

@@ -71,9 +71,9 @@ class TemplateCompiler:
             return [self.piece(part) for part in node.nodes]
         if isinstance(node, nodes.If):
             return [self.if_(node)]
-        if isinstance(node, nodes.For):
-            return [self.for_(node)]
-        self.expressions.refuse("Templates know if, elif, else and for only.", node)
+        if not isinstance(node, nodes.For):
+            self.expressions.refuse("Templates know if, elif, else and for only.", node)
+        return [self.for_(node)]
 
     def piece(self, node: nodes.Node) -> Writer:
         self.pieces += 1
