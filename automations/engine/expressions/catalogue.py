@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from automations.engine.expressions.filters import FILTERS
+from automations.engine.expressions.filtering import FILTERS
 
 
 @dataclass(frozen=True, slots=True)

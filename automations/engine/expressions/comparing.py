@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from automations.engine.expressions.environment import Environment
-from automations.engine.expressions.filters import Apply, Filter
-from automations.engine.expressions.operators import EXACT, is_defined, member, order, same
+from automations.engine.expressions.filtering import Apply, Filter
 from automations.engine.expressions.part import Part
 from automations.engine.expressions.paths import Code
+from automations.engine.expressions.semantics import EXACT, is_defined, member, order, same
 from automations.engine.values import MISSING, kind_of
 
 _NEGATED: Final = frozenset({"!=", "notin", "notcontains"})

@@ -13,9 +13,9 @@ from typing import Any, Final, NoReturn
 
 from jinja2 import nodes
 
-from automations.engine.expressions import comparing, operators
+from automations.engine.expressions import comparing, semantics
 from automations.engine.expressions.environment import Environment, Names
-from automations.engine.expressions.filters import FILTERS
+from automations.engine.expressions.filtering import FILTERS
 from automations.engine.expressions.lexer import MAX_NESTING, Place
 from automations.engine.expressions.part import NOTHING, Part
 from automations.engine.expressions.paths import (
@@ -185,7 +185,7 @@ class Compiler:
         number = as_number(part.constant) if part.is_constant and not isinstance(part.constant, str) else None
         if number is not None:
             return Part(lambda env: -number, "the value", -number)
-        return Part(lambda env: operators.negate(part.code(env), env), part.label)
+        return Part(lambda env: semantics.negate(part.code(env), env), part.label)
 
     def compare(self, node: nodes.Compare, depth: int, on_right: bool) -> Part:
         operand = node.ops[0]
@@ -196,7 +196,7 @@ class Compiler:
 
     def state(self, node: nodes.Test, depth: int, on_right: bool) -> Part:
         code = self.compile(node.node, depth).code
-        check = operators.is_empty if node.name == "empty" else operators.is_defined
+        check = semantics.is_empty if node.name == "empty" else operators.is_defined
         return Part(lambda env: check(code(env)), "the condition")
 
     # Filters
@@ -254,7 +254,7 @@ def _calculation(first: Code, steps: list[tuple[str, Code]]) -> Code:
     def run(env: Environment) -> Any:
         value = first(env)
         for sign, code in steps:
-            value = operators.calculate(sign, value, code(env), env)
+            value = semantics.calculate(sign, value, code(env), env)
         return value
 
     return run

@@ -12,10 +12,10 @@ from automations.engine.expressions.compiler import Compiler, Found
 from automations.engine.expressions.environment import Environment, Names
 from automations.engine.expressions.errors import ExpressionError
 from automations.engine.expressions.lexer import Place
-from automations.engine.expressions.operators import truth
 from automations.engine.expressions.parser import parse_expression, parse_template
 from automations.engine.expressions.paths import Code
 from automations.engine.expressions.render import PLACES, shown
+from automations.engine.expressions.semantics import truth
 from automations.engine.expressions.templates import Output, TemplateCompiler, Writer, finish
 from automations.engine.values import MISSING
 

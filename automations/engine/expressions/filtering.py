@@ -13,7 +13,7 @@ from urllib.parse import quote
 from automations.engine.durations import DurationError, parse_duration
 from automations.engine.expressions import formats
 from automations.engine.expressions.environment import Environment
-from automations.engine.expressions.operators import bounded, is_empty
+from automations.engine.expressions.semantics import bounded, is_empty
 from automations.engine.values import MISSING, as_number, json_text, kind_of, normalise, text_of
 
 Apply = Callable[..., Any]
