@@ -196,7 +196,7 @@ class Compiler:
 
     def state(self, node: nodes.Test, depth: int, on_right: bool) -> Part:
         code = self.compile(node.node, depth).code
-        check = semantics.is_empty if node.name == "empty" else operators.is_defined
+        check = semantics.is_empty if node.name == "empty" else semantics.is_defined
         return Part(lambda env: check(code(env)), "the condition")
 
     # Filters

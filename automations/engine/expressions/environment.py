@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -39,13 +39,13 @@ class Environment:
         self,
         data: Mapping[str, Any],
         now: datetime,
-        time_zone: tzinfo | str = UTC,
+        time_zone: ZoneInfo | str = "UTC",
         locale: str = "en",
         budget: Budget | None = None,
     ) -> None:
         self.data = data
         self.now = now if now.tzinfo is not None else now.replace(tzinfo=UTC)
-        self.time_zone: tzinfo = ZoneInfo(time_zone) if isinstance(time_zone, str) else time_zone
+        self.time_zone: ZoneInfo = ZoneInfo(time_zone) if isinstance(time_zone, str) else time_zone
         self.locale = locale
         self._own = budget is None
         self.budget = budget or Budget()

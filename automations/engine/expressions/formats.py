@@ -124,7 +124,7 @@ def datetime_text(env: Environment, moment: datetime | date, style: str = "mediu
 
 def later(env: Environment, moment: datetime | date, duration: Duration) -> datetime | date:
     """A duration on. A date stays a date when the duration is one of whole days."""
-    zone = env.time_zone if isinstance(env.time_zone, ZoneInfo) else ZoneInfo("UTC")
+    zone = env.time_zone
     if isinstance(moment, datetime):
         return duration.after(moment, zone)
     if duration.seconds % 86_400:
