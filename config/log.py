@@ -57,7 +57,8 @@ def logging_settings(level: str, *, as_json: bool) -> dict[str, Any]:
         "loggers": {
             "django": {"handlers": [], "level": level.upper(), "propagate": True},
             "django.server": {"handlers": [], "propagate": True},
-            "django-q": {"handlers": [], "level": level.upper(), "propagate": True},
+            "django-q": {"handlers": [], "level": "DEBUG" if level == "debug" else "WARNING", "propagate": True},
+            "mail.log": {"level": "WARNING"},  # the mailbox: each line of each conversation
             "httpx": {"level": "WARNING"},  # it logs addresses, which may hold tokens
             "httpcore": {"level": "WARNING"},
         },

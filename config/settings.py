@@ -146,7 +146,9 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles" if SECURE else None  # `collectstatic` fills it; elsewhere files are served as they lie
+STATIC_ROOT = (
+    BASE_DIR / "staticfiles" if SECURE else None
+)  # `collectstatic` fills it; elsewhere files are served as they lie
 STATICFILES_DIRS = [BASE_DIR / "static"]
 _STATIC = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 if not SECURE:  # the manifest exists after `collectstatic` only

@@ -14,6 +14,7 @@ from config.environment import Environment, process_environment
 from config.folder import FolderError, default_folder, default_test_folder, is_locked, make_folder, make_keys
 from config.postgres import TEST_SETTINGS, Cluster, Hold
 from config.server_account import ClusterError
+from config.supervise import die_with_parent
 
 # What `manage.py up` sets for itself and its children where the operator did not (CONTRACTS 2).
 UP_DEFAULTS = {"ONWARD_DEBUG": "1", "ONWARD_ALLOW_CLOCK": "1"}
@@ -30,6 +31,9 @@ WITHOUT_DATABASE = {
     "collectstatic",
     "spectacular",
 }
+
+# Commands that fork workers: these must not go on working when the first process is killed (STACK 3).
+FORKING = {"work", "qcluster"}
 
 
 def under_tests(variables: Mapping[str, str] | None = None) -> bool:
@@ -82,6 +86,8 @@ def prepare(argv: list[str]) -> Hold | None:
             os.environ.setdefault(name, value)
     else:
         join_running(os.environ)
+    if command in FORKING:
+        os.register_at_fork(after_in_child=die_with_parent)
     try:
         environment = process_environment(keys_needed=keys_needed())
         if command in WITHOUT_DATABASE:
