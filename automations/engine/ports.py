@@ -36,7 +36,8 @@ def through_ports(type_: str, config: Mapping[str, Any], kind: Kind | None = Non
         return (NEXT, TIMEOUT) if config.get("branchOnTimeout") is True else (NEXT,)
     if type_ in ("delay", "loop") or kind is None or isinstance(kind, Action):
         return (NEXT,)
-    return tuple(port for port in declared_ports(kind, config) or () if port not in (ERROR, EACH)) or (NEXT,)
+    ports = declared_ports(kind, config) or kind.ports(kind.sample())
+    return tuple(port for port in ports if port not in (ERROR, EACH)) or (NEXT,)
 
 
 def declared_ports(kind: Kind, config: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -28,6 +28,8 @@ def shown(path: Path) -> str:
     """The path as people read it: `steps[0].then[0].template`."""
     text = ""
     for part in path:
+        if isinstance(part, str) and len(part) > 80:
+            part = f"{part[:79]}…"
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text
 

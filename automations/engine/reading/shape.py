@@ -6,15 +6,17 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, NoReturn
 
-from automations.engine.problems import Problem
+from automations.engine.problems import DefinitionError, Problem
 from automations.engine.reading.parsed import Path, shown
+
+MAX_PROBLEMS = 100  # more of them help nobody
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known name most like `name`, or none."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
     return found[0] if found else ""
 
 
@@ -34,6 +36,12 @@ class Shape:
     def report(self, code: str, path: Path, message: str, help: str = "", step: str | None = None) -> None:
         line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
         self.problems.append(Problem(code, message, step=step, path=shown(path), line=line, help=help))
+        if len(self.problems) >= MAX_PROBLEMS:
+            self.give_up()
+
+    def give_up(self) -> NoReturn:
+        """End the reading with what was gathered."""
+        raise DefinitionError("invalid_definition", self.problems)
 
     def keys(self, data: Mapping[str, Any], known: Collection[str], path: Path) -> None:
         """Report every key that is not known here, with the nearest one that is."""
