@@ -62,9 +62,7 @@ class Simulation:
         return self.run.status
 
 
-def simulate(
-    plan: Plan, run: RunState, world: World, now: datetime, workspace: Mapping[str, Any]
-) -> Simulation:
+def simulate(plan: Plan, run: RunState, world: World, now: datetime, workspace: Mapping[str, Any]) -> Simulation:
     """Walk `run` to its end, or until only an event that nobody foresees could move it."""
     return _Simulator(plan, run, world, now, workspace).go()
 
@@ -174,6 +172,8 @@ class _Simulator:
         data = RunData(self.records, root_ids(self.plan, self.run, self.run.subjects), {"event": dict(event.payload)})
         while True:
             try:
-                return compile_expression(source, self.plan.names).test(Environment(data, self.now, self.workspace["zone"]))
+                return compile_expression(source, self.plan.names).test(
+                    Environment(data, self.now, self.workspace["zone"])
+                )
             except NeedLoad as need:
                 self._load(Load(need.wanted, need.needs))

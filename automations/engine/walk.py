@@ -107,7 +107,7 @@ class Walk:
         run = self.run
         if run.step is None:
             self._end(states.COMPLETED, "completed")
-        elif (reason := self._exit_reason()) is not None:
+        elif (reason := self.exit_reason()) is not None:
             self._end(states.CANCELLED, reason)
         elif run.seq >= STEP_LIMIT:
             run.entered_at = self.now
@@ -133,7 +133,7 @@ class Walk:
         self._answer = _NOTHING
         self.tallies[run.step or "", ""] += 1
 
-    def _exit_reason(self) -> str | None:
+    def exit_reason(self) -> str | None:
         """Why the run is over before its next step: its age, or the live object it is about (DESIGN 5.1, exits)."""
         plan = self.plan
         if plan.max_run_age and plan.max_run_age.after(self.run.started_at, self.zone) <= self.now:
@@ -163,7 +163,7 @@ class Walk:
         except NeedLoad:
             raise
         except ExpressionError as error:
-            self._settle(node, Failed("bad_expression", str(error)))
+            self._settle(node, Failed(error.code, str(error)))
         except Exception as error:  # a step that raises fails its own run and no other (ERR-11)
             self._settle(node, Failed("internal", f"{type(error).__name__}: {error}"))
         return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from automations.engine.definition import Definition, Edge, ErrorHandling, ExitSpec, Node, Settings, TriggerSpec
+from automations.engine.definition import Definition, Edge, Node, TriggerSpec
 from automations.engine.kinds import (
     Config,
     Envelope,
@@ -129,7 +129,18 @@ def make_registry() -> Registry:
     """The control steps of the product with small actions, roots and triggers of our own."""
     registry = Registry()
     registry.walk("automations.steps")
-    for item in (Note(), Call(), Mail(), CustomerRoot(), InvoiceRoot(), MailRoot(), InvoiceQuery(), Paid(), PaymentFailed(), Custom()):
+    for item in (
+        Note(),
+        Call(),
+        Mail(),
+        CustomerRoot(),
+        InvoiceRoot(),
+        MailRoot(),
+        InvoiceQuery(),
+        Paid(),
+        PaymentFailed(),
+        Custom(),
+    ):
         registry.add(item)
     return registry
 
@@ -206,5 +217,3 @@ def walk_once(definition: Definition, run: RunState, now: datetime = NOW, **part
 def steps_of(simulation: Simulation) -> list[str]:
     """Ids of the steps in the order of the log."""
     return [row.step for row in simulation.rows]
-
-
