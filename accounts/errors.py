@@ -17,6 +17,7 @@ STATUS: dict[str, int] = {
     "role_missing": 403,
     "plan_limit": 403,
     "clock_refused": 403,
+    "csrf_failed": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "not_acceptable": 406,

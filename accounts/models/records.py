@@ -84,7 +84,7 @@ class Idempotency(models.Model):
     key = models.CharField(max_length=255)
     body_sha256 = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField()
-    answer = models.JSONField(null=True)
+    answer = models.TextField(blank=True, default="")  # the bytes of the body, as text
     headers = models.JSONField(default=dict)
     created_at = models.DateTimeField(db_default=Now())  # real time
 
@@ -105,6 +105,7 @@ class RateBucket(models.Model):
     caller = models.CharField(max_length=40, primary_key=True)  # key_3, usr_4
     tokens = models.FloatField()
     at = models.DateTimeField()  # real time of `tokens`
+    allowed = models.BooleanField(default=True)  # whether the latest call got its token
 
     def __str__(self) -> str:
         return self.caller

@@ -1,0 +1,120 @@
+"""Who asks: a key in the Authorization header, or a signed-in browser with its CSRF token (CONTRACTS 8, EXE-09)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from django.db import connection
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+
+from accounts.actor import Actor
+from accounts.errors import Refusal, not_found
+from accounts.models import Membership
+from accounts.permissions import scopes_of
+from accounts.services.keys import secret_hash
+
+PER_SECOND = 500.0
+BURST = 500.0
+_KEY = re.compile(r"ow_([a-z0-9]{12})_([A-Za-z0-9_-]{20,100})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What the caller's bucket says after this request."""
+
+    allowed: bool
+    tokens: float
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """`RateLimit-*`: the size of the bucket, what is left, seconds until it is full again."""
+        left = max(int(self.tokens), 0)
+        reset = ceil((BURST - self.tokens) / PER_SECOND)
+        return {"RateLimit-Limit": str(int(BURST)), "RateLimit-Remaining": str(left), "RateLimit-Reset": str(reset)}
+
+
+def take_token(caller: str) -> Rate:
+    """Take one token from a bucket, one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute("select allowed, tokens from onward_take_token(%s, %s, %s)", [caller, PER_SECOND, BURST])
+        return Rate(*cursor.fetchone())
+
+
+class KeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer ow_<prefix>_<secret>`; key, use and rate in one statement."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
+        """Sets `request.actor` and `request.rate`. None without a Bearer header; a wrong, expired or revoked key is
+        refused."""
+        scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        match = _KEY.fullmatch(text.strip())
+        row = _admit(match[1], match[2]) if match else None
+        if row is None:
+            raise Refusal("unauthenticated", "This API key is not known; check that it is complete.")
+        number, workspace_id, _, name, scopes, problem, allowed, tokens = row
+        if problem:
+            raise Refusal(problem, _PROBLEMS[problem])
+        request.rate = Rate(allowed, tokens)
+        request.actor = Actor(workspace_id, frozenset(scopes), user_id=None, key_id=number, label=f"API key {name}")
+        return None, request.actor
+
+    def authenticate_header(self, request: Request) -> str:
+        """For `WWW-Authenticate`."""
+        return 'Bearer realm="onward"'
+
+
+_PROBLEMS = {
+    "key_revoked": "This API key was revoked; ask an owner of the workspace for another.",
+    "key_expired": "This API key has expired; ask an owner of the workspace for another.",
+}
+
+
+def _admit(prefix: str, secret: str) -> tuple[Any, ...] | None:
+    with connection.cursor() as cursor:
+        cursor.execute("select * from onward_admit(%s, %s, %s, %s)", [prefix, secret_hash(secret), PER_SECOND, BURST])
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+
+class BrowserAuthentication(SessionAuthentication):
+    """A person's session. The workspace is that of `Onward-Workspace`, else the one chosen in the session, else the
+    only one."""
+
+    def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
+        """Sets `request.actor`; `csrf_failed` when a changing request has no token, `not_found` for a foreign
+        workspace."""
+        try:
+            found = super().authenticate(request)
+        except PermissionDenied:
+            raise Refusal("csrf_failed", "The page is too old or foreign; load it again and repeat.") from None
+        if found is None:
+            return None
+        user = found[0]
+        slug = request.headers.get("Onward-Workspace") or request._request.session.get("workspace")
+        membership = _membership(user.pk, slug)
+        request.actor = Actor(membership.workspace_id, scopes_of(membership.role), user_id=user.pk, label=user.email)
+        return user, request.actor
+
+
+def _membership(user_id: int, slug: str | None) -> Membership:
+    rows = Membership.objects.filter(user_id=user_id)
+    if slug:
+        row = rows.filter(workspace__slug=slug).first()
+        if row is None:
+            raise not_found("workspace", slug[:60])
+        return row
+    some = list(rows.select_related("workspace").order_by("id")[:100])
+    if not some:
+        raise Refusal("role_missing", "You are not a member of any workspace; ask an owner to add you.")
+    if len(some) > 1:
+        slugs = [row.workspace.slug for row in some]
+        message = "You are a member of several workspaces; name one in the header Onward-Workspace."
+        raise Refusal("choice_required", message, {"workspaces": slugs})
+    return some[0]
