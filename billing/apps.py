@@ -16,5 +16,8 @@ class BillingConfig(AppConfig):
         from billing import plug
 
         for package in PACKAGES:
-            registry.walk(f"billing.{package}")
+            try:
+                registry.walk(f"billing.{package}")
+            except ImportError as error:  # INTERIM while parts are being written side by side
+                print(f"INTERIM billing.{package}: {error}", file=__import__("sys").stderr)
         plug.connect()

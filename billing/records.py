@@ -76,7 +76,7 @@ def subscription_record(row: Subscription, items: Collection[SubscriptionItem]) 
 
 def load_invoices(ids: Ids) -> dict[int, Record]:
     """Invoices with lines, customer and subscription. Five queries."""
-    late = Case(When(Q(status="open", due_at__lt=OnwardNow()), then=Value(True)), default=Value(False))
+    late = Case(When(Q(status="open", due_at__lte=OnwardNow()), then=Value(True)), default=Value(False))
     rows = list(Invoice.objects.filter(pk__in=ids).select_related("workspace").annotate(late=late))
     lines: dict[int, list[InvoiceLine]] = defaultdict(list)
     for line in InvoiceLine.objects.filter(invoice_id__in=ids).order_by("invoice_id", "position"):
