@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from automations.engine.walk import Walk
 
 
+Model = type[BaseModel]  # a name of its own: a class attribute `type` hides the built-in one
+
+
 class Config(BaseModel):
     """Base of every configuration and parameter model. Python names are snake_case, written keys camelCase by alias."""
 
@@ -167,6 +170,7 @@ class Envelope:
     retry_delay: int = 60  # seconds
     backoff: float = 2.0
     money: bool = False
+    verdict: Outcome | None = None  # known already not to be sent (consent, plan): written down as settled, with this result
 
 
 Unsure = Literal["read_back", "repeat", "resend", "review"]
@@ -228,7 +232,7 @@ class Trigger:
     label: ClassVar[str]
     hint: ClassVar[str] = ""
     type: ClassVar[Literal["event", "schedule", "manual"]] = "event"
-    Parameters: ClassVar[type[BaseModel]] = Config
+    Parameters: ClassVar[Model] = Config
     subject: ClassVar[str] = "customer"  # the narrowest object: customer, subscription, invoice, payment or none
     provides: ClassVar[frozenset[str]] = frozenset({"customer"})  # all objects a run of it is about
     listens: ClassVar[tuple[str, ...]] = ()
@@ -241,7 +245,7 @@ class Trigger:
     )
     legacy: ClassVar[bool] = False
     sample: ClassVar[Mapping[str, Any]] = {}  # a payload as `trigger.*` would show it
-    Data: ClassVar[type[BaseModel] | None] = None  # declared fields of `trigger.*`; None: learned
+    Data: ClassVar[Model | None] = None  # declared fields of `trigger.*`; None: learned
     # Own fields that follow from other objects of the snapshot when its own object is absent: {"failureCount": "invoice.failedCount"}
     derived: ClassVar[Mapping[str, str]] = {}
 

@@ -30,6 +30,11 @@ class Frames:
         return self._stack[-1] if self._stack else None
 
     @property
+    def loop(self) -> str:
+        """The step id of the innermost loop."""
+        return str(self._stack[-1]["loop"])
+
+    @property
     def entered_at(self) -> datetime:
         """When the innermost loop's visit began."""
         return datetime.fromisoformat(self._stack[-1]["at"])

@@ -33,6 +33,7 @@ class RunState:
     entered_at: datetime | None = None
     state: dict[str, Any] = field(default_factory=dict)
     answer: Any = None  # what moved a parked run: an event's `{"event": 9}`, or the `Outcome` of its delivery
+    answered_input: Mapping[str, Any] | None = None  # what the delivery had been asked to do, for the log
     wait_name: str | None = None
     wait_key: str | None = None
     steps_executed: int = 0

@@ -144,6 +144,7 @@ class _Simulator:
         if run.parked_on == "delivery":
             open_ = [effect for effect in self.result.effects if effect.visit == run.seq]
             output = open_[0].envelope.output if open_ else {}
+            run.answered_input = open_[0].envelope.input if open_ else None
             run.answer, run.parked_on = self._outcome(run.step or "", output), None
             return True
         if run.parked_on == "event" and self._event_comes():

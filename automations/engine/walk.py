@@ -230,13 +230,16 @@ class Walk:
 
     def _outside(self, node: PlanNode, kind: OutsideAction) -> None:
         if isinstance(self._answer, Outcome):
+            self._input = self.run.answered_input
             self._settle(node, self._answer)
             return
         prepared = kind.prepare(node.config, self.scope())
-        envelopes = prepared if isinstance(prepared, tuple) else (prepared,)
-        if not all(isinstance(item, Envelope) for item in envelopes):
-            self._settle(node, next(item for item in envelopes if not isinstance(item, Envelope)))
-            return
+        envelopes: list[Envelope] = []
+        for item in prepared if isinstance(prepared, tuple) else (prepared,):
+            if not isinstance(item, Envelope):
+                self._settle(node, item)
+                return
+            envelopes.append(item)
         waits = "error" in node.targets or any(item.waits for item in envelopes)
         for number, envelope in enumerate(envelopes):
             self.effects.append(Effect(self.run, self.run.seq, number, node, envelope, waits))
@@ -323,7 +326,7 @@ class Walk:
     def _back_to_loop(self) -> None:
         self._entering = False
         self.fuel -= 1
-        self.run.step, self.run.entered_at = self.frames.top["loop"], self.frames.entered_at
+        self.run.step, self.run.entered_at = self.frames.loop, self.frames.entered_at
         self._answer = BodyEnded
         if self.fuel < 0:
             self._rest(self.now)
@@ -421,7 +424,7 @@ def _changed_by(data: Mapping[str, Any], root: str) -> Any:
     return found.get("changedByRun") if isinstance(found, Mapping) else None
 
 
-def _together(envelopes: tuple[Envelope, ...]) -> Mapping[str, Any]:
+def _together(envelopes: list[Envelope]) -> Mapping[str, Any]:
     """The output of a step that queued one delivery, or several."""
     if len(envelopes) == 1:
         return envelopes[0].output

@@ -113,7 +113,7 @@ def _local(day: date, clock: time, walk: Walk) -> datetime:
 def _parse(text: str, walk: Walk) -> Any:
     for read in (time.fromisoformat, date.fromisoformat, datetime.fromisoformat):
         try:
-            return read(text)  # type: ignore[operator]  # three readers of one shape
+            return read(text)
         except ValueError:
             continue
     return walk.scope().expression(text) if "{" not in text else None

@@ -90,6 +90,11 @@ def claim_suspect() -> list[RunState]:
     return _fetch(_CLAIM_SUSPECT, [])
 
 
+def read(ids: Sequence[int]) -> list[RunState]:
+    """These runs as they stand, without locking them."""
+    return _fetch(f"SELECT {_COLUMNS} FROM automations_run WHERE id = ANY(%s) ORDER BY id", [list(ids)])
+
+
 def _fetch(statement: str, parameters: list[Any]) -> list[RunState]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
@@ -103,6 +108,7 @@ def switch(cursor: Any, names: Sequence[str], value: str) -> None:
 
 
 def _state(row: Sequence[Any]) -> RunState:
+    answer = json.loads(row[16]) if row[16] else None
     run = RunState(
         id=row[0],
         workspace_id=row[1],
@@ -120,15 +126,11 @@ def _state(row: Sequence[Any]) -> RunState:
         attempt=row[13],
         entered_at=row[14],
         state=json.loads(row[15]) if row[15] else {},
-        answer=_answer(json.loads(row[16])) if row[16] else None,
+        answer=decode(answer["outcome"]) if answer and "outcome" in answer else answer,
+        answered_input=answer.get("input") if answer else None,
         started_at=row[17],
         steps_executed=row[18],
         lost=row[19],
     )
     run.claimed_seq = run.seq
     return run
-
-
-def _answer(data: dict[str, Any]) -> Any:
-    """What moved a parked run: the outcome of its delivery, or the event it waited for."""
-    return decode(data["outcome"]) if "outcome" in data else data
