@@ -42,7 +42,7 @@ STATUS: dict[str, int] = {
     "unknown_reference": 422,
     "limit_exceeded": 422,
     "rate_limited": 429,
-    "internal": 500,
+    "server_error": 500,
     "unavailable": 503,
 }
 """The one table from code to HTTP status."""

@@ -26,7 +26,9 @@ def handle_exception(exc: Exception, context: Mapping[str, Any]) -> Response:
     if refusal is None:
         logger.exception("An API request failed.", exc_info=exc)
         got_request_exception.send(sender=None, request=getattr(context.get("request"), "_request", None))
-        refusal = Refusal("internal", "Something went wrong on our side; nothing was changed. Try again or tell us.")
+        refusal = Refusal(
+            "server_error", "Something went wrong on our side; nothing was changed. Try again or tell us."
+        )
     return Response(refusal.as_dict(), status=refusal.status, headers=_headers(exc, refusal))
 
 

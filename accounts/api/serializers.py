@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.errors import Refusal
@@ -66,6 +67,15 @@ class Reference:
     email: str = ""
 
 
+_SHOWN = {
+    "oneOf": [
+        {"type": "string", "description": "The object's id."},
+        {"type": "object", "properties": {"externalId": {"type": "string"}, "email": {"type": "string"}}},
+    ]
+}
+
+
+@extend_schema_field(_SHOWN)
 class ReferenceField(serializers.Field[Any, Any, Any, Any]):
     """`"inv_8"` or `{"externalId": "A-17"}`; with `email=True` (customers) also `{"email": ...}`. Gives a
     `Reference`."""
