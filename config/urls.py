@@ -2,11 +2,13 @@
 
 from importlib.util import find_spec
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from accounts.api.urls import fallback
 from config import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -23,6 +25,8 @@ urlpatterns += [
     for app in ("accounts", "automations", "billing")
     if find_spec(f"{app}.api") and find_spec(f"{app}.api.urls")
 ]
+if settings.DEBUG:  # Django's own page for unknown addresses would hide `handler404` there
+    urlpatterns.append(fallback)
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.forbidden"
