@@ -12,11 +12,12 @@ from automations.engine.values import iso
 
 
 def dumps(value: Any, sort_keys: bool = False) -> str:
-    """Compact JSON text. Decimals are numbers, times are ISO text."""
+    """Compact JSON text. Decimals are numbers, times are ISO text. A NUL character, which jsonb refuses, is replaced."""
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys, allow_nan=False)
     except TypeError:  # something that plain JSON has no word for: the slower way
-        return _text(value, sort_keys)
+        text = _text(value, sort_keys)
+    return text.replace("\\u0000", "\ufffd") if "\\u0000" in text else text
 
 
 def loads(text: str | bytes | None) -> Any:

@@ -64,8 +64,10 @@ def check(parameters: Mapping[str, Any], after: datetime = _SOME_DAY) -> list[st
 
 
 def local_time(moment: datetime, zone: ZoneInfo | str) -> str:
-    """The wall time that names a fire time in its event's key: `2026-11-23T09:00` (CONTRACTS 7)."""
-    return moment.astimezone(_zone(zone)).strftime("%Y-%m-%dT%H:%M")
+    """The wall time that names a fire time in its event's key: `2026-11-23T09:00` (CONTRACTS 7). The second passing of a doubled
+    hour has its offset behind it."""
+    wall = moment.astimezone(_zone(zone))
+    return wall.strftime("%Y-%m-%dT%H:%M") + (wall.strftime("%z") if wall.fold else "")
 
 
 def _form(parameters: Mapping[str, Any]) -> tuple[str, str]:

@@ -1,0 +1,281 @@
+"""Entering: the writes that turn an event into runs, used by routing, manual triggers and enrolment (DESIGN 5.1, RUN-01)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import connection, transaction
+
+from accounts.actor import Actor
+from accounts.audit import record
+from accounts.clock import evaluation_now
+from accounts.errors import Refusal, not_found
+from automations.engine import states
+from automations.engine.registry import registry
+from automations.engine.subjects import narrowest
+from automations.models import Automation, Run
+from automations.services.events import NewEvent, load_events, record_events
+from automations.services.jsontext import dumps
+from automations.worker import bell
+from automations.worker.batch import Decision, Listening, LiveRun, Occurrence
+from automations.worker.gates import Known, early, entry_key, late
+
+RUN_SUBJECTS = frozenset({"invoice", "subscription", "customer"})
+_IDS = "select nextval(pg_get_serial_sequence('automations_run', 'id')) from generate_series(1, %s)"
+# A key whose run has ended is free for a rule that asks only for unfinished ones: `once` in an earlier version left it.
+_ENTRIES = """
+insert into automations_entry (workspace_id, automation_id, key, run_id, once)
+select * from unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::boolean[])
+on conflict (workspace_id, automation_id, key) do update set run_id = excluded.run_id, once = excluded.once
+where not excluded.once and not exists (
+    select 1 from automations_run r where r.id = automations_entry.run_id and r.ended_at is null)
+returning automation_id, key
+"""
+_RUNS = """
+insert into automations_run (id, workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects,
+    mode, status, due_at, step, seq, attempt, started_at, end_reason, ended_at, goal_reached_at, steps_executed, lost)
+select id, workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, 'live', status,
+    due_at, step, 0, 0, started_at, end_reason, ended_at, goal_reached_at, 0, 0
+from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[],
+    %s::jsonb[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+    v (id, workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, status, due_at, step,
+    started_at, end_reason, ended_at, goal_reached_at)
+on conflict (workspace_id, automation_id, event_id, subject_kind, subject_id, mode) do nothing
+returning id
+"""
+
+
+@dataclass(slots=True)
+class Entering:
+    """A run about to begin; `key` is its re-entry key while it has one."""
+
+    run: LiveRun
+    decision: Decision
+    key: str | None
+    once: bool
+
+
+@dataclass(slots=True)
+class Entries:
+    """The runs that one transaction starts, in order. Nothing is written before `enter_runs`."""
+
+    now: datetime
+    known: Known
+    new: list[Entering] = field(default_factory=list)
+
+    def try_enter(self, item: Listening, occurrence: Occurrence) -> Decision:
+        """All gates of one automation, in their order; a run when it passes."""
+        stop = early(item, occurrence, self.known)
+        return self.refused(item, stop) if stop else self.enter(item, occurrence)
+
+    def enter(self, item: Listening, occurrence: Occurrence) -> Decision:
+        """The gates behind the filter; a run when it passes."""
+        stop = late(item, occurrence, self.known)
+        if stop is not None:
+            return self.refused(item, stop)
+        decision = Decision(item, "started")
+        key = entry_key(item.plan, occurrence)
+        run = self._run(item, occurrence)
+        if key is not None:
+            self.known.entries[item.id, key] = run.id
+        self.new.append(Entering(run, decision, key, item.plan.settings.reentry == "once"))
+        return decision
+
+    @staticmethod
+    def refused(item: Listening, stop: tuple[str, str]) -> Decision:
+        """A decision against it."""
+        return Decision(item, "skipped", *stop)
+
+    def _run(self, item: Listening, occurrence: Occurrence) -> LiveRun:
+        return LiveRun(
+            id=-1 - len(self.new),
+            workspace_id=item.workspace_id,
+            automation_id=item.id,
+            version_id=item.version_id,
+            event_id=occurrence.facts.id,
+            customer_id=occurrence.customer_id,
+            subjects=occurrence.objects,
+            status=states.RUNNING,
+            parked_on=None,
+            step=item.plan.first,
+            wait_name=None,
+            wait_key=None,
+            started_at=self.now,
+            state={},
+            goal_reached_at=None,
+            plan=item.plan,
+        )
+
+    def freed(self, run: LiveRun) -> None:
+        """A run of this transaction or an earlier one was ended: its key is free again, unless it is kept for ever (RUN-23)."""
+        if run.plan.settings.reentry == "once":
+            return
+        for key in [key for key, holder in self.known.entries.items() if holder == run.id]:
+            del self.known.entries[key]
+
+
+def enter_runs(entries: Entries) -> list[int]:
+    """Write the new runs in the caller's transaction, in three statements whatever their number: ids, re-entry keys, rows. Where
+    somebody else took a key at the same moment the decision becomes `reentry`. Answers the ids of the runs that exist now."""
+    if not entries.new:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_IDS, [len(entries.new)])
+        for entering, (id,) in zip(entries.new, cursor.fetchall(), strict=True):
+            entering.run.id = id
+        _take_keys(cursor, entries)
+        rows = [_row(entering.run, entries.now) for entering in entries.new if entering.decision.outcome == "started"]
+        if not rows:
+            return []
+        cursor.execute(_RUNS, [list(column) for column in zip(*rows, strict=True)])
+        made = [row[0] for row in cursor.fetchall()]
+    bell.ring()
+    return made
+
+
+def _take_keys(cursor: Any, entries: Entries) -> None:
+    wanted = [item for item in entries.new if item.key and (item.once or item.run.end_reason is None)]
+    if not wanted:
+        return
+    rows = [(item.run.workspace_id, item.run.automation_id, item.key, item.run.id, item.once) for item in wanted]
+    cursor.execute(_ENTRIES, [list(column) for column in zip(*sorted(rows), strict=True)])
+    taken = {tuple(row) for row in cursor.fetchall()}
+    for item in wanted:
+        if (item.run.automation_id, item.key) not in taken:
+            item.decision.outcome, item.decision.gate = "skipped", "reentry"
+            item.decision.reason = f"{item.key} was taken by another run at the same moment."
+
+
+def _row(run: LiveRun, now: datetime) -> tuple[Any, ...]:
+    ended = run.end_reason is not None
+    kind, id = narrowest(run.subjects, RUN_SUBJECTS)
+    return (
+        run.id,
+        run.workspace_id,
+        run.automation_id,
+        run.version_id,
+        run.event_id,
+        run.customer_id,
+        kind,
+        id,
+        dumps(dict(run.subjects)),
+        states.CANCELLED if ended else states.RUNNING,
+        None if ended else now,
+        run.step,
+        run.started_at,
+        run.end_reason,
+        now if ended else None,
+        run.goal_reached_at,
+    )
+
+
+@transaction.atomic
+def trigger_manually(
+    actor: Actor,
+    automation: Automation,
+    subjects: Mapping[str, int],
+    payload: Mapping[str, Any],
+    key: str | None = None,
+) -> Run:
+    """Start a run of an ACTIVE automation with a manual trigger; it exists when this answers (TRG-03). The same key again answers
+    the same run. Refusals `trigger_not_manual`, `wrong_state`, and `not_entered` with the gate in its details."""
+    from automations.worker.route import know  # routing enters through this module
+
+    actor.require("operate")
+    item = _manual(actor, automation)
+    event = NewEvent(
+        workspace_id=actor.workspace_id,
+        name="manual",
+        source="manual",
+        key=f"{automation.public_id}:{key or uuid.uuid4().hex}",
+        subjects=subjects,
+        payload=payload,
+        origin="api",
+        cause_run=actor.run_id,
+        only_automation=automation.pk,
+    )
+    recorded = record_events([event])[0]
+    if recorded.status == "duplicate":
+        return _run_of(automation, recorded.id)
+    facts = load_events([recorded.id])[recorded.id]
+    occurrence = Occurrence(facts, actor.workspace_id, automation.pk, facts.occurred_at)
+    now = evaluation_now()
+    entries = Entries(now, know([occurrence], [item], now))
+    decision = entries.try_enter(item, occurrence)
+    made = enter_runs(entries)
+    if not made:
+        reason = f"“{automation.name}” did not start: {decision.reason}"
+        raise Refusal("not_entered", reason, {"gate": decision.gate})
+    with connection.cursor() as cursor:
+        cursor.execute("update automations_event set routed_at = clock_timestamp() where id = %s", [recorded.id])
+    record(actor, "automation.trigger", automation.public_id, None, {"execution": f"exec_{made[0]}"})
+    return Run.objects.get(pk=made[0])
+
+
+def _manual(actor: Actor, automation: Automation) -> Listening:
+    """The automation under its lock, or why it cannot be started by hand."""
+    from automations.worker.hearing import read_listening  # as above
+
+    if automation.workspace_id != actor.workspace_id:
+        raise not_found("automation", automation.public_id)
+    if automation.trigger_key != "manual":
+        message = f"“{automation.name}” starts on {automation.trigger_key}; only a manual trigger can be called."
+        raise Refusal("trigger_not_manual", message, {"trigger": automation.trigger_key})
+    found = read_listening([automation.pk]) if automation.active_version_id else []
+    if not found or found[0].state != "ACTIVE":
+        state = found[0].state if found else automation.state
+        raise Refusal("wrong_state", f"“{automation.name}” is {state}; activate it first.", {"state": state})
+    return found[0]
+
+
+def _run_of(automation: Automation, event_id: int) -> Run:
+    run = Run.objects.filter(workspace_id=automation.workspace_id, automation=automation, event_id=event_id).first()
+    if run is None:
+        raise Refusal("not_entered", f"“{automation.name}” did not start when it was first asked to.", {"gate": None})
+    return run
+
+
+ENROL_PAGE = 500
+
+
+def existing(automation: Automation) -> str | None:
+    """The query over the records that an automation is about, which enrolment walks; None when there is none."""
+    trigger = registry.triggers.get(automation.trigger_key) or registry.triggers["custom"]
+    subject = "invoice" if trigger.subject == "payment" else trigger.subject
+    return next(
+        (name for name, query in registry.queries.items() if registry.roots[query.root].subject == subject), None
+    )
+
+
+def enrol_existing(automation: Automation, query: str | None = None) -> int:
+    """Record an event for each record of the query that exists now, addressed to this automation alone; the workers route them
+    through all gates, filter included (DESIGN 5.1). In pages, each its own transaction unless the caller has one. Doing it
+    again for one version enrols nobody twice. Answers how many records were looked at."""
+    name = query or existing(automation)
+    if name is None:
+        return 0
+    after = count = 0
+    subject = registry.roots[registry.queries[name].root].subject
+    while page := registry.queries[name].page(automation.workspace_id, after, ENROL_PAGE):
+        record_events([_enrolment(automation, subjects, subject) for subjects in page])
+        count += len(page)
+        after = page[-1][subject]
+    return count
+
+
+def _enrolment(automation: Automation, subjects: Mapping[str, int], subject: str) -> NewEvent:
+    prefix = next(root.prefix for root in registry.roots.values() if root.subject == subject)
+    return NewEvent(
+        workspace_id=automation.workspace_id,
+        name=automation.trigger_key,
+        source="manual",
+        key=f"{automation.public_id}:enrol:{automation.active_version_id}#{prefix}_{subjects[subject]}",
+        subjects=subjects,
+        payload={},
+        origin="schedule",
+        only_automation=automation.pk,
+    )

@@ -1,0 +1,313 @@
+"""Routing recorded events to runs: end, wake, enter (DESIGN 5.1). One transaction holds up to sixteen whole shards; nothing is
+asked of the database per event or per run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.db import connection, transaction
+
+from accounts.clock import evaluation_now
+from automations.models import SHARDS
+from automations.services.cancel import end_runs
+from automations.services.entry import Entries, enter_runs
+from automations.services.events import facts_of
+from automations.worker import bell, deciding, evaluations, exits, wake
+from automations.worker.batch import Listening, LiveRun, Occurrence, by_workspace
+from automations.worker.gates import Known, entry_key
+from automations.worker.hearing import find_listening, hears, names_of
+from automations.worker.locks import hold_shards, take_shards
+from automations.worker.reading import Reader
+from automations.worker.retrying import is_transient, retrying
+from automations.worker.runs import locked, runs_of
+
+log = logging.getLogger(__name__)
+MOST_SHARDS = 16
+MOST_EVENTS = 500
+_COLUMNS = """e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload, c.snapshot, e.workspace_id,
+    e.only_automation, e.recorded_at"""
+_CONTENT = "left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at"
+_OLDEST = f"""
+select {_COLUMNS} from unnest(%s::int[]) s cross join lateral (
+    select * from automations_event where shard = s and routed_at is null order by id limit %s) e {_CONTENT} order by e.id
+"""
+_THESE = (
+    f"select {_COLUMNS} from automations_event e {_CONTENT} where e.id = any(%s) and e.routed_at is null order by e.id"
+)
+_ROUTED = "update automations_event set routed_at = clock_timestamp() where id = any(%s)"
+_SHARDS_OF = "select distinct shard from automations_event where id = any(%s)"
+
+
+def route_batch() -> int:
+    """Route one batch; answers the number of events, 0 when none is recorded that nobody else holds."""
+    return _batch(_oldest)
+
+
+def _batch(take: Callable[[], list[Occurrence]]) -> int:
+    """One transaction; when it fails for good, its halves in their order, down to the event that fails alone: it is recorded as
+    routed with the error, so that one bad event cannot stop a shard."""
+    held: list[int] = []
+    try:
+        return retrying(lambda: _transaction(take, held))
+    except Exception as error:  # whatever a filter, a root or a constraint raised must not stop the other events
+        if is_transient(error) or not held:
+            raise
+        log.exception("routing %s events failed", len(held))
+        return _halves(list(held), error)
+
+
+def _halves(ids: list[int], error: Exception) -> int:
+    if len(ids) == 1:
+        return retrying(lambda: _give_up(ids[0], error))
+    middle = len(ids) // 2
+    return sum(_batch(lambda part=part: _these(part)) for part in (ids[:middle], ids[middle:]))  # type: ignore[misc]  # bound now
+
+
+@transaction.atomic
+def _transaction(take: Callable[[], list[Occurrence]], held: list[int]) -> int:
+    occurrences = take()
+    held[:] = [item.facts.id for item in occurrences]
+    if occurrences:
+        route(occurrences)
+        with connection.cursor() as cursor:
+            cursor.execute(_ROUTED, [held])
+    return len(occurrences)
+
+
+def _oldest() -> list[Occurrence]:
+    shards = take_shards(SHARDS, MOST_SHARDS, os.getpid() * 7 % SHARDS)
+    if not shards:
+        return []
+    return _fetch(_OLDEST, [shards, max(20, MOST_EVENTS // len(shards))])
+
+
+def _these(ids: Sequence[int]) -> list[Occurrence]:
+    with connection.cursor() as cursor:
+        cursor.execute(_SHARDS_OF, [list(ids)])
+        hold_shards([row[0] for row in cursor.fetchall()])
+    return _fetch(_THESE, [list(ids)])
+
+
+def _fetch(statement: str, parameters: list[Any]) -> list[Occurrence]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        return [Occurrence(facts_of(row[:9]), *row[9:]) for row in cursor.fetchall()]
+
+
+@transaction.atomic
+def _give_up(id: int, error: Exception) -> int:
+    for occurrence in _these([id]):
+        evaluations.write([evaluations.failed(occurrence, error)])
+        with connection.cursor() as cursor:
+            cursor.execute(_ROUTED, [[id]])
+        return 1
+    return 0
+
+
+def route(occurrences: Sequence[Occurrence]) -> None:
+    """End, wake and enter for these events, in their order, in the caller's transaction that holds their shards."""
+    follow_merged(occurrences)
+    now = evaluation_now()
+    listening = find_listening(occurrences)
+    known = know(occurrences, listening, now)
+    entries = Entries(now, known)
+    runs = _affected(occurrences, listening, known.reader)
+    _expect_runs(occurrences, runs, known.reader)
+    known.reader.load()
+    heard = by_workspace(listening)
+    evaluated = []
+    for occurrence in occurrences:
+        _end_and_wake(occurrence, runs.get(occurrence.customer_id, []), entries)
+        before = len(entries.new)
+        evaluated.append(deciding.decide(occurrence, heard.get(occurrence.workspace_id, []), entries))
+        _remember(entries, before, runs)
+    _write(entries, {run.id: run for some in runs.values() for run in some if run.id > 0}.values())
+    evaluations.write([item for item in evaluated if item.needed])
+
+
+def _end_and_wake(occurrence: Occurrence, runs: Sequence[LiveRun], entries: Entries) -> None:
+    reader = entries.known.reader
+    for run in runs:
+        if run.workspace_id != occurrence.workspace_id:
+            continue
+        if exits.touches(run, occurrence):
+            _end_by(run, occurrence, entries)
+        if wake.wakes(run, occurrence, reader):
+            run.woken_by = occurrence.facts.id
+
+
+def _end_by(run: LiveRun, occurrence: Occurrence, entries: Entries) -> None:
+    reader = entries.known.reader
+    reason = None
+    if exits.reaches_goal(run, occurrence, reader):
+        run.goal_reached_at = occurrence.facts.occurred_at
+        assert run.plan.goal is not None
+        reason = exits.GOAL_REACHED if run.plan.goal.ends_run else None
+    if not run.unfinished:
+        return
+    reason = exits.end_reason(run, occurrence, reader) or reason
+    if reason is not None:
+        run.end_reason = reason
+        entries.freed(run)
+
+
+def _remember(entries: Entries, known: int, runs: dict[int | None, list[LiveRun]]) -> None:
+    """A run that this batch starts may be ended by a later event of it."""
+    for entering in entries.new[known:]:
+        if entering.run.customer_id is not None:
+            runs.setdefault(entering.run.customer_id, []).append(entering.run)
+
+
+def _affected(
+    occurrences: Sequence[Occurrence], listening: Sequence[Listening], reader: Reader
+) -> dict[int | None, list[LiveRun]]:
+    """By customer, the runs that an exit, a goal or a wait joins with an event of the batch, locked and read again."""
+    customers = {item.customer_id for item in occurrences if item.customer_id is not None}
+    with_goals = [item.id for item in listening if item.plan.goal is not None]
+    names = {item.facts.name for item in occurrences}
+    concerned = [run.id for run in runs_of(customers, with_goals) if _concerns(run, names)]
+    found: dict[int | None, list[LiveRun]] = {}
+    for run in locked(concerned):
+        found.setdefault(run.customer_id, []).append(run)
+    return found
+
+
+def _concerns(run: LiveRun, names: Collection[str]) -> bool:
+    if run.wait_name in names:
+        return True
+    goal = [run.plan.goal.event] if run.plan.goal is not None else []
+    return any(not names_of(event).isdisjoint(names) for event in (*(item.event for item in run.plan.exits), *goal))
+
+
+def _expect_runs(occurrences: Sequence[Occurrence], runs: dict[int | None, list[LiveRun]], reader: Reader) -> None:
+    for occurrence in occurrences:
+        for run in runs.get(occurrence.customer_id, ()):
+            if exits.touches(run, occurrence):
+                reader.expect_run(run, exits.expressions_of(run, occurrence))
+            if wake.waits_for(run, occurrence):
+                reader.expect_run(run, wake.wait_expressions(run))
+                wake.expect_mail(run, reader)
+
+
+def _write(entries: Entries, runs: Collection[LiveRun]) -> None:
+    """Ends before entries, so that a key which an event frees can be taken by the next one."""
+    for reason in sorted({run.end_reason for run in runs if run.end_reason is not None}):
+        end_runs([run.id for run in runs if run.end_reason == reason], reason=reason)
+    wake.write_wakes([run for run in runs if run.woken_by is not None and run.end_reason is None])
+    _write_goals([run for run in runs if run.goal_reached_at is not None])
+    enter_runs(entries)
+    if any(run.woken_by is not None for run in runs):
+        bell.ring()
+
+
+def _write_goals(runs: Sequence[LiveRun]) -> None:
+    if runs:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "update automations_run r set goal_reached_at = v.at from unnest(%s::bigint[], %s::timestamptz[]) v (id, at)"
+                " where r.id = v.id and r.goal_reached_at is null",
+                [[run.id for run in runs], [run.goal_reached_at for run in runs]],
+            )
+
+
+# -- what is read before anything is decided -----------------------------------------------------------------------------
+
+
+def follow_merged(occurrences: Sequence[Occurrence]) -> None:
+    """An event that was recorded for a record which has been merged since is about the survivor."""
+    customers = {item.customer_id for item in occurrences if item.customer_id is not None}
+    if not customers:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select id, merged_into_id from accounts_customer where id = any(%s) and merged_into_id is not null",
+            [sorted(customers)],
+        )
+        into = dict(cursor.fetchall())
+    for item in occurrences:
+        if item.customer_id in into:
+            subjects = {**item.facts.subjects, "customer": into[item.customer_id]}
+            item.facts = _replaced(item.facts, subjects)
+
+
+def _replaced(facts: Any, subjects: dict[str, int]) -> Any:
+
+    return replace(facts, subjects=subjects)
+
+
+def know(occurrences: Sequence[Occurrence], listening: Sequence[Listening], now: datetime) -> Known:
+    """Read what the gates ask, a fixed few queries for the whole batch."""
+    workspaces = {item.workspace_id for item in occurrences}
+    zones, limits = _workspaces(workspaces)
+    reader = Reader(now, zones)
+    pairs = [
+        (item, occurrence)
+        for occurrence in occurrences
+        for item in listening
+        if item.workspace_id == occurrence.workspace_id and hears(item, occurrence)
+    ]
+    for item, occurrence in pairs:
+        reader.expect(occurrence, (*item.plan.where, *item.plan.filter))
+        reader.expect_live(occurrence, (found.predicate for found in item.plan.predicates if found.predicate))
+    reader.load()
+    customers = {occurrence.customer_id for _, occurrence in pairs if occurrence.customer_id is not None}
+    causes = {occurrence.facts.cause_run for _, occurrence in pairs if occurrence.facts.cause_run is not None}
+    return Known(reader, _causes(causes), limits, _erased(customers), _entries(pairs))
+
+
+def _workspaces(ids: set[int]) -> tuple[dict[int, ZoneInfo], dict[int, tuple[int | None, int | None]]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select w.id, w.time_zone, p.stage_automations, p.global_automations from accounts_workspace w"
+            " join accounts_plan p on p.slug = w.plan where w.id = any(%s)",
+            [sorted(ids)],
+        )
+        rows = cursor.fetchall()
+    return {row[0]: ZoneInfo(row[1] or "UTC") for row in rows}, {row[0]: (row[2], row[3]) for row in rows}
+
+
+def _causes(runs: set[int]) -> dict[int, int]:
+    if not runs:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute("select id, automation_id from automations_run where id = any(%s)", [sorted(runs)])
+        return dict(cursor.fetchall())
+
+
+def _erased(customers: set[int]) -> frozenset[int]:
+    if not customers:
+        return frozenset()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select id from accounts_customer where id = any(%s) and erased_at is not null", [sorted(customers)]
+        )
+        return frozenset(row[0] for row in cursor.fetchall())
+
+
+# A key kept by `once` stands for ever; for `one_at_a_time` it counts as long as its run has not ended.
+_TAKEN = """
+select e.automation_id, e.key, e.run_id
+from unnest(%s::bigint[], %s::bigint[], %s::text[], %s::boolean[]) v (workspace_id, automation_id, key, once)
+join automations_entry e on e.workspace_id = v.workspace_id and e.automation_id = v.automation_id and e.key = v.key
+left join automations_run r on r.id = e.run_id
+where v.once and e.once or r.ended_at is null
+"""
+
+
+def _entries(pairs: Sequence[tuple[Listening, Occurrence]]) -> dict[tuple[int, str], int]:
+    wanted = {
+        (item.workspace_id, item.id, key, item.plan.settings.reentry == "once")
+        for item, occurrence in pairs
+        if (key := entry_key(item.plan, occurrence)) is not None
+    }
+    if not wanted:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKEN, [list(column) for column in zip(*sorted(wanted), strict=True)])
+        return {(automation, key): run for automation, key, run in cursor.fetchall()}
