@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Final, NoReturn
 
@@ -100,7 +101,7 @@ class Compiler:
         parts = [self.compile(item, depth, on_right) for item in node.items]
         if all(part.is_constant for part in parts):
             values = [part.constant for part in parts]
-            return Part(lambda env: values, "the list", values)
+            return Part(lambda env: values[:], "the list", values)
         codes = [part.code for part in parts]
         return Part(lambda env: [code(env) for code in codes], "the list")
 
@@ -184,7 +185,8 @@ class Compiler:
         part = self.compile(node.node, depth)
         number = as_number(part.constant) if part.is_constant and not isinstance(part.constant, str) else None
         if number is not None:
-            return Part(lambda env: -number, "the value", -number)
+            negative = number.copy_negate() if isinstance(number, Decimal) else -number
+            return Part(lambda env: negative, "the value", negative)
         return Part(lambda env: semantics.negate(part.code(env), env), part.label)
 
     def compare(self, node: nodes.Compare, depth: int, on_right: bool) -> Part:
@@ -217,6 +219,8 @@ class Compiler:
         if kind is None:
             near = get_close_matches(node.name, FILTERS, n=1)
             self.refuse(f"There is no filter “{node.name}”." + (f" Did you mean {near[0]}?" if near else ""), node)
+        if node.kwargs or node.dyn_args or node.dyn_kwargs:
+            self.refuse("The values of a filter are written one after another, without names and stars.", node)
         values = [self.literal(argument) for argument in node.args]
         try:
             arguments = kind.read_arguments(values)

@@ -14,7 +14,7 @@ from automations.engine.durations import DurationError, parse_duration
 from automations.engine.expressions import formats
 from automations.engine.expressions.environment import Environment
 from automations.engine.expressions.semantics import bounded, is_empty
-from automations.engine.values import MISSING, as_number, json_text, kind_of, normalise, text_of
+from automations.engine.values import MAX_EXPONENT, MISSING, as_number, json_text, kind_of, normalise, text_of
 
 Apply = Callable[..., Any]
 
@@ -217,6 +217,8 @@ def _on_number(name: str, work: Callable[..., Any]) -> Apply:
         if not -LARGEST < number < LARGEST:
             env.warn("number_too_large", f"The number is too large for the filter {name}, so this has no value.")
             return MISSING
+        if isinstance(number, Decimal) and number.adjusted() < -MAX_EXPONENT:
+            number = 0  # written out it would be zeros only, and without end
         return work(env, number, *arguments)
 
     return apply

@@ -131,6 +131,14 @@ class GrammarParser(Parser):
             self.refuse_token()
         return super().parse_primary(with_namespace)
 
+    def parse_subscript(self, node: nodes.Expr) -> nodes.Getattr | nodes.Getitem:
+        """`.name`, `.0`, `[0]` or `["text"]`."""
+        if self.stream.current.type == "dot":
+            following = self.stream.look()
+            if following.type not in ("name", "integer"):
+                self.refuse("Behind a “.” stands a name.", following.lineno)
+        return super().parse_subscript(node)
+
     def parse_filter_expr(self, node: nodes.Expr) -> nodes.Expr:
         """Filters only; `is` is read by `parse_compare`."""
         while self.stream.current.type in ("pipe", "lparen"):
