@@ -221,8 +221,10 @@ class HttpChannel(Channel):
 
     def send(self, envelope: Envelope, key: str, body: bytes) -> Outcome:
         """One call with the delivery's key as its `Idempotency-Key`."""
-        headers = {"User-Agent": "Onward", "Idempotency-Key": key} | dict(envelope.body["headers"])
-        answer = call(envelope.body["method"], envelope.body["url"], headers, body)
+        written = {name: value for name, value in envelope.body["headers"].items() if name.lower() != "idempotency-key"}
+        if not any(name.lower() == "user-agent" for name in written):
+            written["User-Agent"] = "Onward"
+        answer = call(envelope.body["method"], envelope.body["url"], written | {"Idempotency-Key": key}, body)
         return answer if isinstance(answer, Failed) else result(answer)
 
 

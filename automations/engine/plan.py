@@ -110,11 +110,16 @@ class Plan:
 def plan_names(definition: Definition, registry: Registry) -> Names:
     """The names that expressions of this definition may use: roots, their other names, bare facts and loop items."""
     items = {str(node.config.get("as") or "item") for node in definition.nodes if node.type == "loop"}
-    aliases: list[tuple[str, tuple[str, ...]]] = []
+    return Names(frozenset(registry.roots) | BUILT_IN | items, aliases(registry))
+
+
+def aliases(registry: Registry) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Other names of roots and bare names of facts, with the paths they mean."""
+    found: list[tuple[str, tuple[str, ...]]] = []
     for root in registry.roots.values():
-        aliases += [(other, (root.name,)) for other in root.other_names]
-        aliases += [(bare, (root.name, *path.split("."))) for bare, path in root.bare.items()]
-    return Names(frozenset(registry.roots) | BUILT_IN | items, tuple(sorted(aliases)))
+        found += [(other, (root.name,)) for other in root.other_names]
+        found += [(bare, (root.name, *path.split("."))) for bare, path in root.bare.items()]
+    return tuple(sorted(found))
 
 
 def compile_plan(definition: Definition, registry: Registry) -> Plan:

@@ -240,10 +240,14 @@ class Walk:
                 self._settle(node, item)
                 return
             envelopes.append(item)
-        waits = "error" in node.targets or any(item.waits for item in envelopes)
+        to_send = [item for item in envelopes if item.verdict is None]
+        waits = "error" in node.targets or any(item.waits for item in to_send)
         for number, envelope in enumerate(envelopes):
             self.effects.append(Effect(self.run, self.run.seq, number, node, envelope, waits))
-        if waits:
+        if not to_send and envelopes[0].verdict is not None:
+            self._input = envelopes[0].input
+            self._settle(node, envelopes[0].verdict)
+        elif waits:
             self._park(Park("delivery"))
         else:
             self._leave(node, "next", output=_together(envelopes), input=envelopes[0].input)

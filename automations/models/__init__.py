@@ -8,6 +8,7 @@ from automations.models.delivery import (
     DeliveryBody,
     DeliveryState,
     EmailTemplate,
+    MailText,
     Sender,
 )
 from automations.models.event import SHARDS, Evaluation, Event, EventContent, EventShape
@@ -43,6 +44,7 @@ __all__ = [
     "Event",
     "EventContent",
     "EventShape",
+    "MailText",
     "PartitionLog",
     "Run",
     "RunInput",

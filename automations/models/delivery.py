@@ -148,6 +148,19 @@ class EmailTemplate(models.Model):
         constraints = [models.UniqueConstraint(fields=["workspace", "slug"], name="email_template_slug_unique")]
 
 
+class MailText(models.Model):
+    """A body of a template as it was when a mail was queued with it, kept by its hash and never changed: a template may be
+    edited while mails wait."""
+
+    workspace = models.ForeignKey("accounts.Workspace", models.CASCADE, related_name="+", db_index=False)
+    sha256 = models.CharField(max_length=64)
+    body = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["workspace", "sha256"], name="mail_text_once")]
+
+
 class Sender(models.Model):
     """An address that mail may come from, once verified (EML-05)."""
 

@@ -1,9 +1,9 @@
 """Outcomes as JSON: what a settled delivery leaves in `delivery.outcome` and in `run.answer["outcome"]`.
 
-    {"kind": "done", "output": {...}}
-    {"kind": "failed", "code", "message", "temporary", "details"}
-    {"kind": "refused", "code", "message"}        {"kind": "unknown", "message"}
-    {"kind": "suppressed" | "skipped", "code": <reason>, "message": ""}
+{"kind": "done", "output": {...}}
+{"kind": "failed", "code", "message", "temporary", "details"}
+{"kind": "refused", "code", "message"}        {"kind": "unknown", "message"}
+{"kind": "suppressed" | "skipped", "code": <reason>, "message": ""}
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ _READERS: dict[str, Any] = {
     "suppressed": lambda data: Suppressed(data.get("code") or ""),
     "skipped": lambda data: Skipped(data.get("code") or ""),
 }
+
+
+def decode_answer(data: Mapping[str, Any]) -> Any:
+    """What moved a parked run, as the walk takes it: the `Outcome` of its delivery, or the data as they stand."""
+    return decode(data["outcome"]) if "outcome" in data else data
 
 
 def error_of(outcome: Outcome) -> dict[str, Any] | None:

@@ -15,12 +15,20 @@ from django.db import connection
 _SHARD = 0x0E01 << 40
 _AUTOMATION = 0x0E02 << 40
 _SHARE = "select pg_advisory_xact_lock_shared(key) from (select unnest(%s::bigint[]) as key) keys"
+_TRY_SHARE = "select id from unnest(%s::bigint[]) as id where pg_try_advisory_xact_lock_shared(%s + id)"
 _OWN = "select pg_advisory_xact_lock(key) from (select unnest(%s::bigint[]) as key) keys"
 
 
 def lock_shared(automation_ids: Collection[int]) -> None:
     """Keep their states as they are until the transaction ends; waits for whoever is changing one. In id order."""
     _take(_SHARE, automation_ids)
+
+
+def try_lock_shared(automation_ids: Collection[int]) -> set[int]:
+    """The same without waiting, for claims: those of the automations that nobody is changing at the moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TRY_SHARE, [sorted(set(automation_ids)), _AUTOMATION])
+        return {row[0] for row in cursor.fetchall()}
 
 
 def lock_exclusively(automation_ids: Collection[int]) -> None:

@@ -1,7 +1,7 @@
 """What becomes of a delivery after a try: pure rules (DESIGN 5.3, ERR-01 to 03, ERR-10, RELIABILITY 5).
 
-One layer of retries: those of the delivery. A permanent failure is never repeated, a declined card is no failure, money keeps its
-key, and what nobody can tell is read back, then shown to a person.
+One layer of retries: those of the delivery. A permanent failure is never repeated, a declined card is no failure,
+money keeps its key, and what nobody can tell is read back, then shown to a person.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Tries:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The retry policy of one delivery: `delay` in seconds before the first repetition, each further wait multiplied."""
+    """The retry policy of one delivery: `delay` in seconds before the first repetition, each further wait
+    multiplied."""
 
     retries: int
     delay: float
@@ -42,14 +43,29 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The next state. `wait`: seconds until it is looked at again, None when it is settled. `answer`: what the run is told,
-    None while it has to go on waiting. `person`: somebody has to look at it."""
+    """The next state. `wait`: seconds until it is looked at again, None when it is settled. `answer`: what the run is
+    told, None while it has to go on waiting. `person`: somebody has to look at it."""
 
     state: str
     attempt: str  # the `outcome` of the attempt row
     wait: float | None = None
     answer: Outcome | None = None
     person: bool = False
+
+
+def settled_state(outcome: Outcome) -> str:
+    """The state of a delivery that settled with this outcome and is not looked at again."""
+    return next(state for kind, state in _STATES if isinstance(outcome, kind))
+
+
+_STATES: tuple[tuple[type, str], ...] = (
+    (Done, "SENT"),
+    (Failed, "FAILED"),
+    (Refused, "REFUSED"),
+    (Suppressed, "SUPPRESSED"),
+    (Skipped, "SKIPPED"),
+    (Unknown, "REVIEW"),
+)
 
 
 def judge(outcome: Outcome, rules: Rules, tries: Tries, unsure: Unsure, jitter: float) -> Verdict:
@@ -60,13 +76,8 @@ def judge(outcome: Outcome, rules: Rules, tries: Tries, unsure: Unsure, jitter: 
         if outcome.temporary and tries.failed < rules.retries:
             return Verdict("QUEUED", "failed", wait=next_wait(rules, tries.failed, outcome, jitter))
         return Verdict("FAILED", "failed", answer=outcome)
-    if isinstance(outcome, Refused):
-        return Verdict("REFUSED", "refused", answer=outcome)
-    if isinstance(outcome, Suppressed):
-        return Verdict("SUPPRESSED", "refused", answer=outcome)
-    if isinstance(outcome, Skipped):
-        return Verdict("SKIPPED", "refused", answer=outcome)
-    return Verdict("SENT", "ok", answer=outcome)
+    attempt = "ok" if isinstance(outcome, Done) else "refused"
+    return Verdict(settled_state(outcome), attempt, answer=outcome)
 
 
 def _unsure(outcome: Unknown, rules: Rules, tries: Tries, unsure: Unsure, jitter: float) -> Verdict:
@@ -85,8 +96,8 @@ def review(outcome: Unknown, rules: Rules, attempt: str = "") -> Verdict:
 
 
 def next_wait(rules: Rules, failed: int, outcome: Failed | None, jitter: float) -> float:
-    """Seconds before the try that follows `failed` failed ones before this: 5, 10, 20 minutes for `5m` and 2 (ERR-03), but
-    no sooner than the receiver asked for."""
+    """Seconds before the try that follows `failed` failed ones before this: 5, 10, 20 minutes for `5m` and 2
+    (ERR-03), but no sooner than the receiver asked for."""
     wait = rules.delay * rules.backoff**failed
     if not rules.exact:
         wait = min(wait, LONGEST_BUILT_IN) * (1 + JITTER * jitter)
@@ -95,8 +106,8 @@ def next_wait(rules: Rules, failed: int, outcome: Failed | None, jitter: float) 
 
 
 def read_back(found: Outcome | None, rules: Rules, since: datetime, now: datetime) -> Verdict:
-    """What follows from asking the provider what became of a key. None means that it cannot tell either: asked again after
-    1, 5 and 30 minutes, then every hour, for 20 hours (evaluation clock)."""
+    """What follows from asking the provider what became of a key. None means that it cannot tell either: asked again
+    after 1, 5 and 30 minutes, then every hour, for 20 hours (evaluation clock)."""
     if found is not None and not isinstance(found, Unknown):
         return judge(found, Rules(0, 0, 1, True, rules.money), Tries(), "review", 0)
     wait = next_look(now - since)
@@ -117,7 +128,8 @@ def next_look(elapsed: timedelta) -> timedelta | None:
 
 
 def may_repeat(money: bool, first: datetime | None, now: datetime) -> bool:
-    """Whether the key may still be used: for money only within 20 hours of real time after the first try (INVARIANTS M2)."""
+    """Whether the key may still be used: for money only within 20 hours of real time after the first try (INVARIANTS
+    M2)."""
     return not money or first is None or now - first < KEY_AGE
 
 

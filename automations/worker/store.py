@@ -14,9 +14,11 @@ from automations.engine import states
 from automations.engine.run_state import Effect, RunState
 from automations.engine.walk import Walk
 from automations.services.cancel import cancel_queued
+from automations.worker.answers import encode, error_of
 from automations.worker.claim import switch
 from automations.worker.envelopes import to_json
 from automations.worker.jsons import dumps, dumps_or_none
+from automations.worker.policy import settled_state
 
 _LOG_COLUMNS = (
     "run_id, seq, attempt, workspace_id, step, type, status, port, started_at, ended_at, input, output, error, warnings, "
@@ -25,7 +27,7 @@ _LOG_COLUMNS = (
 _DELIVERY_COLUMNS = (
     'workspace_id, run_id, visit, effect, key, automation_id, step, action, kind, state, customer_id, "to", subject, envelope, '
     "customer_mail, money, waits, retries, retry_delay, backoff, exact_waits, due_at, created_at, fence, attempts, "
-    "request_sha256, provider_ref"
+    "request_sha256, provider_ref, outcome, error"
 )
 # Without the switches the planner reads the whole run table for the join (PERFORMANCE, "What the design adds").
 _SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
@@ -122,7 +124,7 @@ def _delivery_row(effect: Effect, now: datetime) -> tuple[Any, ...]:
         effect.node.id,
         effect.node.kind.key,
         envelope.kind,
-        "QUEUED",
+        settled_state(envelope.verdict) if envelope.verdict else "QUEUED",
         envelope.subjects.get("customer", run.customer_id),
         envelope.to,
         envelope.subject,
@@ -134,12 +136,14 @@ def _delivery_row(effect: Effect, now: datetime) -> tuple[Any, ...]:
         policy.delay.seconds if policy else envelope.retry_delay,
         policy.backoff if policy else envelope.backoff,
         policy is not None,
-        now,
+        None if envelope.verdict else now,
         now,
         0,
         0,
         "",
         "",
+        dumps(encode(envelope.verdict)) if envelope.verdict else None,
+        dumps(error_of(envelope.verdict)) if envelope.verdict else None,
     )
 
 
@@ -192,8 +196,9 @@ def _second_looks(cursor: Any, runs: Sequence[RunState]) -> None:
     parked = [run for run in runs if run.parked_on == "event"]
     if parked:
         cursor.execute(
-            "INSERT INTO automations_secondlook (run_id, workspace_id, customer_id, since) "
-            "SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) ON CONFLICT (run_id) DO UPDATE "
+            # `created_at` is the start of this transaction: what was routed since then has perhaps not seen the run parked.
+            "INSERT INTO automations_secondlook (run_id, workspace_id, customer_id, since, created_at) "
+            "SELECT *, now() FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) ON CONFLICT (run_id) DO UPDATE "
             "SET since = excluded.since, created_at = now()",
             [
                 [run.id for run in parked],

@@ -1,0 +1,245 @@
+"""`send_email` (ACT-01, STP-10, C-23): a mail from a named template or from a subject and body in the step, through
+one queue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from django.utils import timezone
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from automations.channels.email import build, email
+from automations.channels.email import header as checked_header
+from automations.engine.expressions import Environment, Names, compile_template
+from automations.engine.expressions.paths import fold
+from automations.engine.kinds import (
+    Config,
+    Envelope,
+    HeaderText,
+    Marker,
+    Need,
+    OutsideAction,
+    TemplateText,
+    Unsure,
+)
+from automations.engine.outcomes import Done, Failed, Outcome, Skipped, Suppressed
+from automations.engine.plan import aliases
+from automations.engine.registry import registry
+from automations.engine.scope import Scope
+from automations.worker.envelopes import freeze, thaw
+from automations.worker.resources import load_texts
+
+HtmlText = Annotated[str, Marker("template", "html")]
+RECIPIENTS = 50  # of one step
+
+
+class EmailConfig(Config):
+    """A template, or a subject and a body. `to` defaults to the customer's address, `sender` to the workspace's
+    default one."""
+
+    template: str | None = Field(
+        None, title="Template", max_length=100, json_schema_extra={"x-widget": "email_template"}
+    )
+    to: TemplateText | list[TemplateText] | None = Field(None, title="To", json_schema_extra={"x-widget": "recipient"})
+    subject: HeaderText | None = Field(None, title="Subject", max_length=2000, validate_default=True)
+    body: HtmlText | None = Field(
+        None, title="Body", max_length=65536, validate_default=True, json_schema_extra={"x-widget": "html"}
+    )
+    sender: str | None = Field(None, title="Sender", max_length=254, json_schema_extra={"x-widget": "sender"})
+    kind: Literal["customer", "team"] | None = Field(None, title="Kind")
+
+    @field_validator("subject", "body")
+    @classmethod
+    def _complete(cls, text: str | None, info: ValidationInfo) -> str | None:
+        """Without a template both have to stand in the step (STP-11)."""
+        if not text and not info.data.get("template"):
+            raise PydanticCustomError("missing", "Needed where no template is named")
+        return text or None
+
+
+class EmailOutput(Config):
+    """What later steps read."""
+
+    delivery: str = Field("", title="Delivery")
+    to: str = Field("", title="To")
+    subject: str = Field("", title="Subject")
+
+
+class SendEmail(OutsideAction):
+    """The step goes on when the mail is queued; with its error output joined it waits for the hand-over (C-45)."""
+
+    key = "send_email"
+    group = "Communication"
+    label = "Send email"
+    help = "Sends a mail to the customer, or to your team."
+    icon = "mail"
+    Config = EmailConfig
+    Output = EmailOutput
+
+    def summary(self, config: EmailConfig) -> str:
+        """`Send payment_failed_first`."""
+        return f"Send {config.template or config.subject or 'a mail'}"
+
+    def sample(self) -> EmailConfig:
+        """A mail that needs no template."""
+        return EmailConfig(subject="Hi {{customer.name}}", body="<p>Hello {{customer.name}}</p>")
+
+    def needs(self, config: EmailConfig) -> tuple[Need, ...]:
+        """Its template and its sender."""
+        sender = Need("sender", config.sender)
+        return (Need("email_template", config.template), sender) if config.template else (sender,)
+
+    def prepare(self, config: EmailConfig, scope: Scope) -> tuple[Envelope, ...] | Outcome:
+        """One mail for each recipient, its subject rendered, the values that its body mentions kept."""
+        template = scope.resource("email_template", config.template) if config.template else None
+        if config.template and template is None:
+            return Failed("unknown_template", f"There is no e-mail template “{config.template}”.")
+        sender = scope.resource("sender", config.sender)
+        if sender is None:
+            return Failed(
+                "no_sender", "There is no verified sender" + (f" “{config.sender}”." if config.sender else ".")
+            )
+        kind = config.kind or (template or {}).get("kind", "customer")
+        mail = Envelope(
+            kind="email",
+            body=_body(config, scope, template, sender),
+            subject=checked_header(scope.text(config.subject or template["subject"], "header")).strip()[:998],
+            customer_mail=kind == "customer",
+            waits=False,
+            retries=5,
+            retry_delay=60,
+        )
+        return tuple(_addressed(mail, to, scope, config) for to in _recipients(config, scope)[:RECIPIENTS])
+
+    def complete(self, envelopes: Sequence[tuple[int, Envelope]]) -> Sequence[Envelope]:
+        """Bring the text of the template that each was queued with."""
+        named = {(workspace, envelope.body["text"]) for workspace, envelope in envelopes if "text" in envelope.body}
+        texts = load_texts(named)
+        return [
+            replace(envelope, body={**envelope.body, "source": texts.get((workspace, envelope.body["text"]))})
+            if "text" in envelope.body
+            else envelope
+            for workspace, envelope in envelopes
+        ]
+
+    def html(self, envelope: Envelope) -> str:
+        """The body as it is read by its recipient; also for showing it before it is sent."""
+        data = envelope.body
+        source = data.get("source")
+        if source is None:
+            raise LookupError("the text of its template is gone")
+        names = Names(frozenset(data["roots"]), aliases(registry))
+        zone, now = ZoneInfo(data["zone"]), datetime.fromisoformat(data["now"])
+        env = Environment({"now": now} | thaw(data["values"]), now, zone, data["locale"])
+        return compile_template(source, names, "html").render(env)
+
+    def render(self, envelope: Envelope, key: str) -> bytes:
+        """The whole message, made once."""
+        sender = envelope.body["from"]
+        return build(
+            key=key,
+            sender=sender["address"],
+            name=sender["name"],
+            to=envelope.to,
+            subject=envelope.subject,
+            html=self.html(envelope),
+            at=timezone.now(),
+        )
+
+    def perform(self, envelope: Envelope, key: str, body: bytes) -> Outcome:
+        """Hand it to the mail server."""
+        outcome = email.send(envelope, key, body)
+        return Done(dict(envelope.output)) if isinstance(outcome, Done) else outcome
+
+    def unsure(self, envelope: Envelope, before: int) -> Unsure:
+        """SMTP knows no key: a transactional mail is sent once more with its Message-ID, any other is not
+        (RELIABILITY 29)."""
+        return "resend" if envelope.body.get("transactional") and before == 0 else "review"
+
+
+def _recipients(config: EmailConfig, scope: Scope) -> list[str]:
+    """Addresses as written, each once. Nobody is one empty address: it fails when it is sent, and is shown (C-45,
+    ERR-10)."""
+    if config.to is None:
+        return [str(scope.read(("customer", "email")) or "")]
+    texts = config.to if isinstance(config.to, list) else [config.to]
+    found = [part.strip() for text in texts for part in re.split(r"[,;]", scope.text(text)) if part.strip()]
+    return list(dict.fromkeys(found)) or [""]
+
+
+def _addressed(mail: Envelope, to: str, scope: Scope, config: EmailConfig) -> Envelope:
+    output = {"to": to, "subject": mail.subject}
+    shown = {
+        **output,
+        **({"template": config.template} if config.template else {}),
+        "sender": mail.body["from"]["address"],
+    }
+    return replace(
+        mail, to=to[:320], input=shown, output=output, subjects=dict(scope.subjects), verdict=_verdict(mail, to, scope)
+    )
+
+
+def _verdict(mail: Envelope, to: str, scope: Scope) -> Outcome | None:
+    """Whether it is known already that it must not be sent (SUP-09, LIM-07); asked again when it is."""
+    if not mail.customer_mail or not to:
+        return None
+    if scope.resource("consent", to) is not None:
+        return Suppressed("unsubscribed")
+    return Skipped("plan") if (scope.resource("mail_plan", None) or {}).get("monthly") == 0 else None
+
+
+def _body(
+    config: EmailConfig, scope: Scope, template: Mapping[str, Any] | None, sender: Mapping[str, Any]
+) -> dict[str, Any]:
+    source = config.body or (template or {})["body"]
+    compiled = compile_template(source, scope.names, "html")
+    text = {"source": source} if config.body else {"text": (template or {})["text"]}
+    return {
+        **text,
+        "from": {"address": sender["address"], "name": sender["name"]},
+        "values": freeze(picked(scope, compiled.paths)),
+        "roots": sorted(compiled.roots),
+        "now": scope.now.isoformat(),
+        "zone": str(scope.zone),
+        "locale": scope.env.locale,
+        "transactional": scope.transactional,
+    }
+
+
+def picked(scope: Scope, paths: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    """Only what the paths name of the data at hand, so that no more of a person is kept than the mail shows. A value
+    that is not there is a warning now, when the step can still log it (VAR-26)."""
+    kept: dict[str, Any] = {}
+    for path in sorted(paths):
+        if path and path[0] != "now" and not _pick(kept, path, scope.env.data, _spelled(scope.env.data, path[0])):
+            scope.env.warn("missing_value", f"{'.'.join(path)} has no value.")
+    return kept
+
+
+def _pick(kept: dict[str, Any], path: tuple[str, ...], data: Any, name: str) -> bool:
+    """Copy the value at `path` of `data` into `kept`; lists and everything below the last name are taken whole."""
+    value = data.get(name)
+    if value is None:
+        return False
+    if len(path) == 1 or not isinstance(value, Mapping):
+        kept[name] = value
+        return True
+    inner = kept.setdefault(name, {})
+    return inner is value or _pick(inner, path[1:], value, _spelled(value, path[1]))
+
+
+def _spelled(data: Mapping[str, Any], name: str) -> str:
+    """A name as the data spell it: camelCase and snake_case are one (C-10)."""
+    if name in data:
+        return name
+    wanted = fold(name)
+    return next((key for key in data if fold(str(key)) == wanted), name)
+
+
+send_email = SendEmail()

@@ -1,0 +1,212 @@
+"""Claiming deliveries: workspaces in turn, oldest first, in one short transaction (DESIGN 5.3).
+
+The claim waits for nobody: deliveries, runs and customers are taken with SKIP LOCKED, and what somebody else holds is
+left for the next time. So it can stand outside of the lock order without ever being part of a deadlock.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection, transaction
+
+from automations.worker import delivery_check
+from automations.worker.claim import switch
+from automations.worker.envelopes import from_json
+from automations.worker.jobs import Job, Stopped
+from automations.worker.policy import Rules, Tries, may_repeat
+
+LEASE = 60  # seconds of the database's clock; renewed while a provider takes its time
+
+_COLUMNS = """
+id, workspace_id, run_id, visit, key, step, action, state, fence, attempts, customer_id, envelope::text, kind, "to",
+subject, customer_mail, waits, money, retries, retry_delay, backoff, exact_waits, request_sha256, first_attempt_at,
+unknown_since, sending_at, onward_now() AS now, clock_timestamp() AS real
+"""
+# A row being sent is due again when its lease ends, so one index finds both: what is due and what a dead worker left.
+_CLAIM = f"""
+SELECT {_COLUMNS} FROM (
+    SELECT d.* FROM unnest(%s::bigint[]) AS w(id) CROSS JOIN LATERAL (
+        SELECT * FROM automations_delivery
+        WHERE workspace_id = w.id AND due_at <= onward_now() AND (state <> 'SENDING' OR lease_until < clock_timestamp())
+          AND (%s::text[] IS NULL OR kind = ANY(%s))
+        ORDER BY due_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+    ) d
+) d
+"""
+_DUE_WORKSPACES = """
+SELECT id FROM accounts_workspace w WHERE EXISTS (
+    SELECT 1 FROM automations_delivery d WHERE d.workspace_id = w.id AND d.due_at <= onward_now())
+ORDER BY id
+"""
+_TAKE = """
+UPDATE automations_delivery d SET state = 'SENDING', fence = d.fence + 1, lease_until = clock_timestamp() + %s *
+interval '1 second',
+    due_at = onward_now() + %s * interval '1 second',
+    attempts = d.attempts + CASE WHEN u.acts THEN 1 ELSE 0 END,
+    sending_at = CASE WHEN u.acts THEN clock_timestamp() ELSE d.sending_at END,
+    first_attempt_at = CASE WHEN u.acts THEN coalesce(d.first_attempt_at, clock_timestamp()) ELSE d.first_attempt_at
+    END, unknown_since = CASE WHEN u.acts THEN d.unknown_since ELSE coalesce(d.unknown_since, onward_now()) END
+FROM unnest(%s::bigint[], %s::bool[]) AS u(id, acts) WHERE d.id = u.id
+RETURNING d.id, d.fence, d.attempts, d.first_attempt_at, d.unknown_since
+"""
+_LOST = """
+INSERT INTO automations_deliveryattempt (workspace_id, delivery_id, number, fence, outcome, request_sha256, at,
+started_at) SELECT workspace_id, id, attempts, fence, 'lost', request_sha256, onward_now(), coalesce(sending_at,
+clock_timestamp()) FROM automations_delivery WHERE id = ANY(%s) ON CONFLICT DO NOTHING
+"""
+_TRIES = """
+SELECT delivery_id, count(*) FILTER (WHERE outcome = 'failed'), count(*) FILTER (WHERE outcome = 'unknown'),
+    count(*) FILTER (WHERE outcome = 'lost' AND request_sha256 <> '')
+FROM automations_deliveryattempt WHERE delivery_id = ANY(%s) GROUP BY delivery_id
+"""
+
+
+@dataclass(slots=True)
+class Claimed:
+    """What one claim took: jobs to be done, and deliveries that are not to be sent any more. `left`: found, but held by
+    somebody else or put off; 0 of everything means that nothing is due."""
+
+    jobs: list[Job] = field(default_factory=list)
+    stopped: list[Stopped] = field(default_factory=list)
+    put_off: int = 0
+
+
+class _DueWorkspaces:
+    """The workspaces with something due, listed about once a second. Each claim begins one further on."""
+
+    def __init__(self) -> None:
+        self._found: list[int] = []
+        self._at = 0.0
+        self._turn = 0
+
+    def take(self, most: int) -> list[int]:
+        now = time.monotonic()
+        if not self._found or now - self._at > 1:
+            with connection.cursor() as cursor:
+                cursor.execute(_DUE_WORKSPACES)
+                self._found = [row[0] for row in cursor.fetchall()]
+            self._at = now
+        if not self._found:
+            return []
+        start = self._turn % len(self._found)
+        self._turn = start + min(most, len(self._found))
+        return (self._found[start:] + self._found[:start])[:most]
+
+    def forget(self) -> bool:
+        """Drop the list; whether there was one."""
+        known, self._found = self._found, []
+        return bool(known)
+
+
+_workspaces = _DueWorkspaces()
+
+
+def claim(limit: int, kinds: Sequence[str] | None = None) -> Claimed:
+    """Up to `limit` deliveries, each taken by a lease and a raised fence, or set aside because it must not be sent."""
+    claimed = _claim(limit, kinds)
+    if not (claimed.jobs or claimed.stopped or claimed.put_off) and _workspaces.forget():
+        return _claim(limit, kinds)  # the list was up to a second old
+    return claimed
+
+
+def _claim(limit: int, kinds: Sequence[str] | None) -> Claimed:
+    workspaces = _workspaces.take(limit)
+    if not workspaces:
+        return Claimed()
+    with transaction.atomic(), connection.cursor() as cursor:
+        rows = _due(cursor, workspaces, max(1, limit // len(workspaces)), kinds)
+        if not rows:
+            return Claimed()
+        jobs = [_job(row) for row in rows]
+        lost = [job for job in jobs if job.state == "SENDING" and job.unknown_since is None]
+        if lost:
+            cursor.execute(_LOST, [[job.id for job in lost]])
+        _count_tries(cursor, [job for job in jobs if job.attempts])
+        for job in jobs:
+            job.mode = _mode(job)
+        checked = delivery_check.check(cursor, jobs)
+        _take(cursor, checked.go)
+    return Claimed(checked.go, checked.stopped, checked.put_off)
+
+
+def _due(cursor: Any, workspaces: list[int], share: int, kinds: Sequence[str] | None) -> list[dict[str, Any]]:
+    names = None if kinds is None else list(kinds)
+    switch(cursor, ("enable_sort", "enable_bitmapscan"), "off")  # the partial index, also before the first ANALYZE
+    cursor.execute(_CLAIM, [workspaces, names, names, share])
+    columns = [column.name for column in cursor.description]
+    rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    switch(cursor, ("enable_sort", "enable_bitmapscan"), "on")
+    return rows
+
+
+def _job(row: dict[str, Any]) -> Job:
+    names = (
+        "id",
+        "workspace_id",
+        "run_id",
+        "visit",
+        "key",
+        "step",
+        "state",
+        "fence",
+        "attempts",
+        "customer_id",
+        "now",
+        "real",
+    )
+    same = (*names, "request_sha256", "first_attempt_at", "unknown_since")
+    stored = json.loads(row["envelope"])
+    stored["output"] = {"delivery": f"dlv_{row['id']}"} | (stored.get("output") or {})
+    kept = ("kind", "to", "subject", "customer_mail", "waits", "money")
+    return Job(
+        **{name: row[name] for name in same},
+        action_key=row["action"],
+        envelope=from_json(stored, **{name: row[name] for name in kept}),
+        rules=Rules(row["retries"], row["retry_delay"], row["backoff"], row["exact_waits"], row["money"]),
+    )
+
+
+def _count_tries(cursor: Any, jobs: list[Job]) -> None:
+    if not jobs:
+        return
+    cursor.execute(_TRIES, [[job.id for job in jobs]])
+    counts = {row[0]: Tries(*row[1:]) for row in cursor.fetchall()}
+    for job in jobs:
+        job.tries = counts.get(job.id, job.tries)
+
+
+def _mode(job: Job) -> Any:
+    """Reading back never acts. A lost act may have taken place, unless its bytes were never stored: they are, before
+    it."""
+    if job.unknown_since is not None or not may_repeat(job.rules.money, job.first_attempt_at, job.real):
+        return "read_back"
+    return "recover" if job.tries.lost else "act"
+
+
+def _take(cursor: Any, jobs: list[Job]) -> None:
+    if not jobs:
+        return
+    cursor.execute(_TAKE, [LEASE, LEASE, [job.id for job in jobs], [job.mode != "read_back" for job in jobs]])
+    found = {row[0]: row[1:] for row in cursor.fetchall()}
+    for job in jobs:
+        job.state = "SENDING"
+        job.fence, job.attempts, job.first_attempt_at, job.unknown_since = found[job.id]
+
+
+def renew(jobs: Sequence[Job]) -> None:
+    """Keep the leases of acts that are under way; one that was taken over stays taken over."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE automations_delivery d SET lease_until = clock_timestamp() + %s * interval '1 second',
+                due_at = onward_now() + %s * interval '1 second'
+            FROM unnest(%s::bigint[], %s::int[]) AS u(id, fence)
+            WHERE d.id = u.id AND d.fence = u.fence AND d.state = 'SENDING'
+            """,
+            [LEASE, LEASE, [job.id for job in jobs], [job.fence for job in jobs]],
+        )
