@@ -73,7 +73,11 @@ DATA: Mapping[str, Any] = {
         "customer": {"name": "Ana Ruiz", "email": "a@acme.test"},
     },
     "payment": {"id": "pay_31", "amount": Decimal("129.00"), "status": "failed", "failureCount": 1},
-    "steps": {"again": {"result": "declined"}, "send_email": {"delivery": "dlv_9"}, "send-mail": {"delivery": "dlv_10"}},
+    "steps": {
+        "again": {"result": "declined"},
+        "send_email": {"delivery": "dlv_9"},
+        "send-mail": {"delivery": "dlv_10"},
+    },
     "wait": {"outcome": "timeout"},
     "run": {"emailOpened": True, "emailClicked": False, "id": "exec_4"},
     "workspace": {"name": "Northwind Cloud", "currency": "EUR"},

@@ -36,7 +36,9 @@ def test_equals_compares_text_exactly(segment: str, expected: bool) -> None:
     assert holds("customer.segment == 'enterprise'", environment(customer=customer(segment=segment))) is expected
 
 
-@pytest.mark.parametrize(("amount", "expected"), [("1000.01", True), ("1000", False), ("1000.00", False), ("999", False)])
+@pytest.mark.parametrize(
+    ("amount", "expected"), [("1000.01", True), ("1000", False), ("1000.00", False), ("999", False)]
+)
 def test_greater_than_excludes_the_bound_itself(amount: str, expected: bool) -> None:
     # CND-04
     assert holds("invoice.amount > 1000", environment(invoice=invoice(amount=Decimal(amount)))) is expected
@@ -94,7 +96,13 @@ def test_braces_are_never_pasted_text() -> None:
 
 @pytest.mark.parametrize(
     ("stored", "late", "expected"),
-    [("open", False, True), ("open", True, True), ("paid", False, False), ("void", False, False), ("draft", False, False)],
+    [
+        ("open", False, True),
+        ("open", True, True),
+        ("paid", False, False),
+        ("void", False, False),
+        ("draft", False, False),
+    ],
 )
 def test_an_open_invoice_is_unpaid(stored: str, late: bool, expected: bool) -> None:
     # CND-09, C-14

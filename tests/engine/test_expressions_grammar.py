@@ -173,7 +173,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("source", "line", "column", "words"), REFUSED)
-def test_what_is_no_expression_is_refused_with_place_and_reason(source: str, line: int, column: int, words: str) -> None:
+def test_what_is_no_expression_is_refused_with_place_and_reason(
+    source: str, line: int, column: int, words: str
+) -> None:
     # CND-26
     with pytest.raises(ExpressionError) as caught:
         compile_expression(source, NAMES)
@@ -184,7 +186,9 @@ def test_what_is_no_expression_is_refused_with_place_and_reason(source: str, lin
 
 
 @pytest.mark.parametrize(("source", "line", "column", "words"), REFUSED)
-def test_a_refusal_is_one_sentence_without_words_of_the_machinery(source: str, line: int, column: int, words: str) -> None:
+def test_a_refusal_is_one_sentence_without_words_of_the_machinery(
+    source: str, line: int, column: int, words: str
+) -> None:
     with pytest.raises(ExpressionError) as caught:
         compile_expression(source, NAMES)
     message = caught.value.message

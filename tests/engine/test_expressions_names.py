@@ -172,7 +172,15 @@ class Recording(Mapping[str, Any]):
 
 @pytest.mark.parametrize(
     "source",
-    ["invoice.total > 10 AND customer.plan == 'pro'", "country", "bucket=Churned", "nope", "now", "invoice.total | money", "1"],
+    [
+        "invoice.total > 10 AND customer.plan == 'pro'",
+        "country",
+        "bucket=Churned",
+        "nope",
+        "now",
+        "invoice.total | money",
+        "1",
+    ],
 )
 def test_only_the_listed_roots_are_read(source: str) -> None:
     # INVARIANTS P4
@@ -186,7 +194,13 @@ def test_only_the_listed_roots_are_read(source: str) -> None:
 
 @pytest.mark.parametrize(
     ("camelled", "snaked"),
-    [("dueDate", "due_date"), ("failureCount", "failure_count"), ("id", "id"), ("a1B", "a1_b"), ("lastEmailAt", "last_email_at")],
+    [
+        ("dueDate", "due_date"),
+        ("failureCount", "failure_count"),
+        ("id", "id"),
+        ("a1B", "a1_b"),
+        ("lastEmailAt", "last_email_at"),
+    ],
 )
 def test_spellings_are_turned_into_each_other(camelled: str, snaked: str) -> None:
     assert camel(snaked) == camelled

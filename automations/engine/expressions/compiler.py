@@ -30,6 +30,7 @@ from automations.engine.expressions.paths import (
     segment,
     walker,
 )
+from automations.engine.expressions.printer import expression_text
 from automations.engine.values import as_number
 
 MAX_NODES: Final = 400
@@ -107,6 +108,7 @@ class Compiler:
 
     def path(self, node: nodes.Node, depth: int, on_right: bool) -> Part:
         segments: list[Segment] = []
+        whole = node
         while not isinstance(node, nodes.Name):
             self.visit(node)
             if isinstance(node, nodes.Getattr):
@@ -117,7 +119,7 @@ class Compiler:
                 self.refuse(_REFUSALS.get(type(node), "Only a name can be followed by “.” or “[”."), node)
             node = node.node
         segments.reverse()
-        return self.named(node, tuple(segments), on_right)
+        return self.named(node, tuple(segments), expression_text(whole), on_right)
 
     def subscript(self, node: nodes.Getitem) -> Segment:
         value = node.arg.value if isinstance(node.arg, nodes.Const) else None
@@ -127,8 +129,7 @@ class Compiler:
             self.refuse("Only a number or a text in quotes may stand in square brackets behind a name.", node)
         return segment(value)
 
-    def named(self, node: nodes.Name, rest: tuple[Segment, ...], on_right: bool) -> Part:
-        label = ".".join([node.name, *(part.written for part in rest)])
+    def named(self, node: nodes.Name, rest: tuple[Segment, ...], label: str, on_right: bool) -> Part:
         if node.name in self.locals:
             slot, over = self.locals[node.name]
             return Part(local_walker(slot, rest), label, path=(*over, *(part.name for part in rest)), local=slot)
