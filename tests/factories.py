@@ -25,6 +25,9 @@ from accounts.services.tags import TagRequest, add_tags
 from accounts.services.tasks import NewTask, create_tasks
 from accounts.services.workspaces import create_workspace
 
+JSON = "application/json"
+OUTSIDE = ("/api/", "/admin", "/healthz", "/readyz", "/metrics", "/webhooks", "/hooks", "/u/")  # not under /api/v1
+
 _numbers = itertools.count(1)
 
 
@@ -107,19 +110,24 @@ class ApiClient(Client):
 
     def __init__(self, key: str | None = None, **defaults: Any) -> None:
         headers = {"HTTP_AUTHORIZATION": f"Bearer {key}"} if key else {}
-        super().__init__(raise_request_exception=False, **headers, **defaults)
+        super().__init__(**headers, **defaults)
 
-    def generic(
-        self, method: str, path: str, data: Any = "", content_type: str = "application/json", **extra: Any
-    ) -> Any:
-        if not path.startswith(("/api/", "/admin", "/healthz", "/readyz", "/metrics", "/webhooks", "/hooks", "/u/")):
+    def generic(self, method: str, path: str, data: Any = "", content_type: str = JSON, **extra: Any) -> Any:
+        if not path.startswith(OUTSIDE):
             path = "/api/v1" + path
-        if content_type == "application/octet-stream":
-            content_type = "application/json"
         return super().generic(method, path, data, content_type, **extra)
 
-    def post(self, path: str, data: Any = None, content_type: str = "application/json", **extra: Any) -> Any:
+    def post(self, path: str, data: Any = None, content_type: str = JSON, **extra: Any) -> Any:
         return super().post(path, {} if data is None else data, content_type=content_type, **extra)
+
+    def put(self, path: str, data: Any = None, content_type: str = JSON, **extra: Any) -> Any:
+        return super().put(path, {} if data is None else data, content_type=content_type, **extra)
+
+    def patch(self, path: str, data: Any = None, content_type: str = JSON, **extra: Any) -> Any:
+        return super().patch(path, {} if data is None else data, content_type=content_type, **extra)
+
+    def delete(self, path: str, data: Any = "", content_type: str = JSON, **extra: Any) -> Any:
+        return super().delete(path, data, content_type=content_type, **extra)
 
 
 def make_api_client(workspace: Workspace, scopes: list[str] | None = None, **fields: Any) -> ApiClient:
