@@ -6,22 +6,19 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 
 from accounts.clock import evaluation_now
-from automations.engine.expressions import Environment, compile_expression
 from automations.engine.plan import Plan
 from automations.engine.registry import registry
 from automations.engine.schedules import local_time, next_fire
-from automations.engine.scope import RunData
 from automations.engine.values import iso
 from automations.models import Automation
 from automations.services.events import NewEvent, record_events
-from automations.worker.context import Context
 from automations.worker.plans import plans_for
+from automations.worker.querying import matching
 from automations.worker.retrying import retrying
 
 log = logging.getLogger(__name__)
@@ -81,13 +78,13 @@ def _fire_one() -> bool:
 
 
 def schedule_next(automation: Automation, plan: Plan, now: datetime) -> datetime | None:
-    """Set (not save) when a schedule fires next, counted from `now`, its moment of activation; None for other triggers."""
+    """Set (not save) when a schedule fires first, counted from `now`, its moment of activation; None for other triggers."""
     automation.next_fire_at = _following(plan, now, automation.workspace.time_zone, now)
     return automation.next_fire_at
 
 
 def following_fire(automation: Automation, plan: Plan, now: datetime) -> datetime | None:
-    """When a schedule that goes on fires next: intervals keep counting from the activation of its version."""
+    """When a schedule that goes on fires next: intervals keep counting from the activation of its version (PAU-09)."""
     anchor = automation.active_version.activated_at if automation.active_version is not None else None
     return _following(plan, now, automation.workspace.time_zone, anchor or now)
 
@@ -131,26 +128,3 @@ def _event(due: Due, zone: str, subjects: Mapping[str, int], suffix: str) -> New
         origin="schedule",
         only_automation=due.automation_id,
     )
-
-
-def matching(
-    page: Sequence[Mapping[str, int]], where: Any, plan: Plan, now: datetime, zone: str
-) -> list[Mapping[str, int]]:
-    """The records of a page for which `where` holds, on the record and its customer, read in bulk."""
-    if not where:
-        return list(page)
-    expressions = [compile_expression(text, plan.names) for text in ([where] if isinstance(where, str) else where)]
-    context = Context(now)
-    roots = frozenset().union(*(expression.roots for expression in expressions)) & registry.roots.keys()
-    ids = [_ids(subjects) for subjects in page]
-    context.load({root: {some[root] for some in ids if root in some} for root in roots})
-    found = []
-    for subjects, some in zip(page, ids, strict=True):
-        env = Environment(RunData(context.records, some, {"now": now}), now, zone or "UTC")
-        if all(expression.test(env) for expression in expressions):
-            found.append(subjects)
-    return found
-
-
-def _ids(subjects: Mapping[str, int]) -> dict[str, int]:
-    return {name: subjects[root.subject] for name, root in registry.roots.items() if root.subject in subjects}

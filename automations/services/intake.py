@@ -1,0 +1,189 @@
+"""Posted events: read, resolved and recorded, all or none, in order, with a fixed number of queries (CONTRACTS 7, TRG-50, TRG-52).
+
+A posted catalogue event is a report: it starts, wakes and ends runs, and changes no billing object.
+"""
+
+from __future__ import annotations
+
+import difflib
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+
+from accounts.actor import Actor
+from accounts.errors import Refusal
+from accounts.ids import public_id
+from automations.engine.registry import registry
+from automations.models import Delivery
+from automations.services.events import NewEvent, Recorded, record_events
+from automations.services.intake_reading import Posted, Ref, read_events
+from automations.services.newcomers import Raced, make_customers
+
+RACES = 5  # tries when others make the same new customers at the same moment
+
+
+@dataclass(slots=True)
+class Resolved:
+    """What the references of a request stand for: subjects by object name and event, and who has still to be made."""
+
+    subjects: list[dict[str, int]]
+    new: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # index -> fields of an unknown customer
+
+
+def post_events(*, actor: Actor, body: Any, idempotency_key: str | None = None) -> list[Recorded]:
+    """Record one event or a list. Refusals name the place (`events[3].customer`): `invalid`, `unknown_key`, `unknown_event`,
+    `unknown_reference`, `customer_conflict`, `event_conflict`, `limit_exceeded`. Nothing is written then."""
+    actor.require("events")
+    posted = read_events(body)
+    refuse_unknown_names(posted)
+    for _ in range(RACES):
+        try:
+            return _record(actor, posted, idempotency_key)
+        except Raced:  # the customer that was unknown a moment ago is known now
+            continue
+    raise Refusal("customer_conflict", "A customer of these events is being made by other requests; send them again.")
+
+
+@transaction.atomic
+def _record(actor: Actor, posted: Sequence[Posted], idempotency_key: str | None) -> list[Recorded]:
+    found = _resolve(actor.workspace_id, posted)
+    made = make_customers(actor, list(found.new.values()))
+    for index, customer in zip(found.new, made, strict=True):
+        found.subjects[index]["customer"] = customer
+    return record_events(_events(actor.workspace_id, posted, found.subjects, idempotency_key))
+
+
+def _events(
+    workspace_id: int, posted: Sequence[Posted], subjects: Sequence[Mapping[str, int]], idempotency_key: str | None
+) -> list[NewEvent]:
+    return [
+        NewEvent(
+            workspace_id=workspace_id,
+            name=item.name,
+            source="api",
+            key=item.id or _key(idempotency_key, index, len(posted)),
+            subjects=subjects[index],
+            payload=item.payload,
+            occurred_at=item.occurred_at,
+            origin="api",
+        )
+        for index, item in enumerate(posted)
+    ]
+
+
+def _key(idempotency_key: str | None, index: int, count: int) -> str:
+    """Without an id the request's key names the event; in a list, with its place."""
+    if idempotency_key is None:
+        return f"made:{uuid.uuid4().hex}"
+    return idempotency_key if count == 1 else f"{idempotency_key[:240]}:{index}"
+
+
+def refuse_unknown_names(posted: Sequence[Posted]) -> None:
+    """A name inside a group of the catalogue must be known; the refusal has the nearest one (TRG-52)."""
+    known = event_names()
+    groups = {name.split(".")[0] for name in known if "." in name}
+    for item in posted:
+        if item.name not in known and "." in item.name and item.name.split(".")[0] in groups:
+            near = difflib.get_close_matches(item.name, known, n=1, cutoff=0.5)
+            advice = f"did you mean {near[0]}?" if near else "take a name outside its group for an event of your own."
+            details = {"name": item.name, "nearest": near[0] if near else None, "path": item.path("name")}
+            raise Refusal("unknown_event", f"There is no event “{item.name}”; {advice}", details)
+
+
+def event_names() -> set[str]:
+    """The names under which catalogue events come."""
+    return {name for trigger in registry.triggers.values() if trigger.type == "event" for name in trigger.listens}
+
+
+# -- references ----------------------------------------------------------------------------------------------------------
+
+
+def _resolve(workspace_id: int, posted: Sequence[Posted]) -> Resolved:
+    """All references of one kind in one call of its root."""
+    found = Resolved([{} for _ in posted])
+    for name in ("payment", "invoice", "subscription", "delivery"):
+        _resolve_objects(name, workspace_id, posted, found)
+    _resolve_customers(workspace_id, posted, found)
+    return found
+
+
+def _resolve_objects(name: str, workspace_id: int, posted: Sequence[Posted], found: Resolved) -> None:
+    refs: dict[int, Ref] = {index: item.refs[name] for index, item in enumerate(posted) if name in item.refs}
+    if not refs:
+        return
+    distinct = list({_hashable(ref): ref for ref in refs.values()}.values())
+    answers = _deliveries(workspace_id, distinct) if name == "delivery" else _of_root(name, workspace_id, distinct)
+    by_ref = {_hashable(ref): subjects for ref, subjects in zip(distinct, answers, strict=True)}
+    for index, ref in refs.items():
+        subjects = by_ref[_hashable(ref)]
+        if subjects is None:
+            raise _unknown(name, ref, posted[index])
+        _join(found.subjects[index], subjects, posted[index])
+
+
+def _of_root(name: str, workspace_id: int, refs: Sequence[Ref]) -> Sequence[Mapping[str, int] | None]:
+    root = registry.roots.get(name)
+    return root.resolve(workspace_id, refs) if root is not None else [None] * len(refs)
+
+
+def _deliveries(workspace_id: int, refs: Sequence[Ref]) -> list[Mapping[str, int] | None]:
+    """An e-mail of ours brings its customer."""
+    ids = [ref for ref in refs if isinstance(ref, int)]
+    rows = Delivery.objects.filter(workspace_id=workspace_id, pk__in=ids).values_list("pk", "customer_id")
+    known = {id: {"delivery": id} | ({"customer": customer} if customer else {}) for id, customer in rows}
+    return [known.get(ref) if isinstance(ref, int) else None for ref in refs]
+
+
+def _join(subjects: dict[str, int], more: Mapping[str, int], item: Posted) -> None:
+    """An invoice brings its subscription and customer; what two references bring must agree."""
+    for name, id in more.items():
+        if subjects.setdefault(name, id) != id:
+            code = "customer_conflict" if name == "customer" else "invalid"
+            message = f"{item.path(name)}: the references of this event belong to two different objects ({name})."
+            raise Refusal(
+                code, message, {"path": item.path(name), "fields": {item.path(name): ["two different objects"]}}
+            )
+
+
+def _resolve_customers(workspace_id: int, posted: Sequence[Posted], found: Resolved) -> None:
+    """A known customer is never changed by an event; an unknown one, given by e-mail or own id, is made with the fields beside."""
+    given = {index: item.customer for index, item in enumerate(posted) if item.customer is not None}
+    if not given:
+        return
+    refs: dict[Any, Ref] = {}
+    for customer in given.values():
+        refs.update({_hashable(ref): ref for ref in customer.refs})
+    answers = dict(zip(refs, _of_root("customer", workspace_id, list(refs.values())), strict=True))
+    for index, customer in given.items():
+        ids = {answer["customer"] for ref in customer.refs if (answer := answers[_hashable(ref)]) is not None}
+        if len(ids) > 1:
+            raise _two_customers(posted[index], ids)
+        if ids:
+            _join(found.subjects[index], {"customer": ids.pop()}, posted[index])
+        elif isinstance(customer.refs[0], int) or "customer" in found.subjects[index]:
+            raise _unknown("customer", customer.refs[0], posted[index])
+        else:
+            found.new[index] = customer.fields
+
+
+def _two_customers(item: Posted, ids: set[int]) -> Refusal:
+    names = sorted(public_id("cus", id) for id in ids)
+    message = f"{item.path('customer')}: its keys belong to {' and '.join(names)}; send one of them, or merge the two."
+    return Refusal("customer_conflict", message, {"path": item.path("customer"), "customers": names})
+
+
+def _unknown(name: str, ref: Ref, item: Posted) -> Refusal:
+    shown = public_id(_prefix(name), ref) if isinstance(ref, int) else dict(ref)
+    message = f"{item.path(name)}: there is no {name} {shown} in this workspace."
+    return Refusal("unknown_reference", message, {"path": item.path(name), "reference": shown})
+
+
+def _prefix(name: str) -> str:
+    return "dlv" if name == "delivery" else registry.roots[name].prefix
+
+
+def _hashable(ref: Ref) -> Any:
+    return ref if isinstance(ref, int) else tuple(sorted(ref.items()))
