@@ -23,7 +23,7 @@ class ErrorHandling:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One step. `type` is a control step's key or an action's key."""
+    """One step. `type` is a control step's key or an action's key. `made`: the reader gave it its id; no part of the value."""
 
     id: str
     type: str
@@ -32,6 +32,7 @@ class Node:
     note: str = ""
     error_handling: ErrorHandling | None = None
     position: tuple[float, float] | None = None
+    made: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

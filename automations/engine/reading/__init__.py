@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from automations.engine.definition import Definition, Node
+from automations.engine.definition import Definition
 from automations.engine.graph import canonical
 from automations.engine.problems import DefinitionError
 from automations.engine.reading.draft import MAX_NAME, Draft
 from automations.engine.reading.graph_form import read_graph
 from automations.engine.reading.head import read_exits, read_goal, read_settings, read_trigger
 from automations.engine.reading.json_text import parse_json
-from automations.engine.reading.lines import Lines
+from automations.engine.reading.lines import TOP, Lines
 from automations.engine.reading.nested_form import read_nested
 from automations.engine.reading.parsed import MAX_BYTES, Parsed, Path, refusal
 from automations.engine.reading.plain import Cleaner
@@ -48,20 +48,13 @@ _TOP = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A definition as it was written. `made` are the ids that the reader gave to steps without one; `align` may change them."""
+    """A definition as it was written. `order` are the steps' ids as they were read, `made` those that the reader gave."""
 
     definition: Definition
     lines: Lines = field(default_factory=Lines)
     format: Format = "data"
+    order: tuple[str, ...] = ()
     made: frozenset[str] = frozenset()
-
-
-@dataclass
-class ShapeError(DefinitionError):
-    """A `DefinitionError` that also carries what could be read (`partial`), so that validation can add its own problems and
-    everything is reported together (DEF-25). Nothing of it is ever stored."""
-
-    partial: Source | None = None
 
 
 def read_definition(
@@ -73,7 +66,7 @@ def read_definition(
     when the text cannot be read, else `invalid_definition`.
     """
     if isinstance(text, Mapping):
-        return read_data(text, registry)
+        return read_data(text, registry, strict=True)
     decoded = _decoded(text)
     if fmt is None:
         fmt = "json" if decoded.lstrip()[:1] == "{" and not _is_flow_yaml(decoded) else "yaml"
@@ -81,13 +74,14 @@ def read_definition(
     return _read(parsed, registry, fmt, lenient=False)
 
 
-def read_data(data: Mapping[str, Any], registry: Registry, stored: bool = False) -> Source:
-    """Read plain data, for instance the graph form of a stored version.
+def read_data(data: Mapping[str, Any], registry: Registry, strict: bool = False) -> Source:
+    """Read plain data, such as the graph form of a stored version.
 
-    `stored` keeps step types that are no longer known, so that old versions can be shown and validated.
+    Unless `strict`, step types that are not known are kept: an old version stays readable when an action is gone, and
+    validation names it.
     """
     cleaned = Cleaner().clean(data)
-    return _read(Parsed(cleaned, {}), registry, "data", lenient=stored)
+    return _read(Parsed(cleaned, {}), registry, "data", lenient=not strict)
 
 
 def _decoded(text: str | bytes) -> str:
@@ -117,15 +111,12 @@ def _read(parsed: Parsed, registry: Registry, fmt: Format, lenient: bool) -> Sou
     data = parsed.data
     shape.keys(data, _TOP, ())
     definition = _definition(data, draft)
-    source = Source(
-        canonical(definition) if _sound(definition) else definition,
-        _lines(data, parsed, draft),
-        fmt,
-        frozenset(step.id for step in draft.steps if step.made),
-    )
     if shape.problems:
-        raise ShapeError("invalid_definition", shape.problems, source)
-    return source
+        raise DefinitionError("invalid_definition", shape.problems)
+    definition = canonical(definition)
+    order = tuple(step.id for step in draft.steps)
+    made = frozenset(step.id for step in draft.steps if step.made)
+    return Source(definition, _lines(definition, data, parsed, draft), fmt, order, made)
 
 
 def _definition(data: dict[str, Any], draft: Draft) -> Definition:
@@ -160,21 +151,15 @@ def _steps(data: dict[str, Any], draft: Draft) -> None:
         read_graph(data, draft)
 
 
-def _sound(definition: Definition) -> bool:
-    """Doubled ids cannot be put into order; they are refused anyway."""
-    ids: list[Node] = list(definition.nodes)
-    return len({node.id for node in ids}) == len(ids)
-
-
-def _lines(data: dict[str, Any], parsed: Parsed, draft: Draft) -> Lines:
-    nested = "steps" in data
-    renamed: dict[tuple[str, Path], Path] = {}
-    for step in draft.steps:
+def _lines(definition: Definition, data: dict[str, Any], parsed: Parsed, draft: Draft) -> Lines:
+    renamed: dict[tuple[int, Path], Path] = {}
+    steps = [draft.by_id[node.id] for node in definition.nodes]
+    for index, step in enumerate(steps):
         for path, written in step.normal.renamed.items():
-            renamed[step.id, ("config", *path)] = ("config", *written)
+            renamed[index, ("config", *path)] = ("config", *written)
     if "filter" not in data and "conditions" in data:
-        renamed["", ("filter",)] = ("conditions",)
-    return Lines(parsed.lines, {step.id: step.path for step in draft.steps}, renamed, nested)
+        renamed[TOP, ("filter",)] = ("conditions",)
+    return Lines(parsed.lines, tuple(step.path for step in steps), renamed, "steps" in data)
 
 
-__all__ = ["DefinitionError", "Format", "Lines", "ShapeError", "Source", "read_data", "read_definition"]
+__all__ = ["DefinitionError", "Format", "Lines", "Source", "read_data", "read_definition"]

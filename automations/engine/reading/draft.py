@@ -65,10 +65,10 @@ class Draft:
             self.shape.report("missing_config", (*path, key), message)
             return ""
         name = canonical_type(written)
-        if self.registry.kind(name) is None and not self.lenient:
-            known = [*self.registry.steps, *self.registry.actions]
-            what = "action" if key == "action" else "type of step"
-            message = f"There is no {what} “{written}” (at “{shown((*path, key))}”)."
+        # An unknown action is stored and told by validation, an unknown kind of step has no shape (DEF-08, DEF-25).
+        if key == "type" and self.registry.kind(name) is None and not self.lenient:
+            known = ["action", *self.registry.steps, *self.registry.actions]
+            message = f"There is no type of step “{written}” (at “{shown((*path, key))}”)."
             self.shape.report("unknown_action", (*path, key), message, did_you_mean(name, known))
         return name
 
@@ -137,6 +137,7 @@ class Draft:
                 step.note,
                 step.error_handling,
                 step.position,
+                step.made,
             )
             for step in self.steps
         )

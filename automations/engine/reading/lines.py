@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from automations.engine.reading.parsed import Path, shown
 
+TOP = -1  # the owner of paths outside the steps
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -22,8 +24,10 @@ class Lines:
     """Translates between the graph form and the written text. Without a text: paths of the graph form, no lines."""
 
     at: Mapping[Path, int] = field(default_factory=dict)
-    steps: Mapping[str, Path] = field(default_factory=dict)  # step id -> path of the step as written
-    renamed: Mapping[tuple[str, Path], Path] = field(default_factory=dict)  # (step id, graph path) -> path as written
+    steps: tuple[Path, ...] = ()  # of each step of the graph form, by its number: the path as written
+    renamed: Mapping[tuple[int, Path], Path] = field(
+        default_factory=dict
+    )  # (step's number or -1, graph path) -> written
     nested: bool = False
 
     def line(self, path: Path) -> int | None:
@@ -35,20 +39,20 @@ class Lines:
         return None
 
     def top(self, *path: str | int) -> Place:
-        """A part outside the steps, such as `("trigger", "event")`; alias keys count as `("", path)` in `renamed`."""
-        written = self._written("", path)
+        """A part outside the steps, such as `("trigger", "event")`; alias keys stand under -1 in `renamed`."""
+        written = self._written(TOP, path)
         return Place(shown(written), _pointer(path), self.line(written))
 
-    def step(self, id: str, index: int, *path: str | int) -> Place:
+    def step(self, index: int, *path: str | int) -> Place:
         """A part of the step that is number `index` in the graph form; a path into its configuration begins with `config`."""
-        base = self.steps.get(id, ("nodes", index))
-        below = self._written(id, path)
+        base = self.steps[index] if index < len(self.steps) else ("nodes", index)
+        below = self._written(index, path)
         if self.nested and below[:1] == ("config",):
             below = below[1:]
         written = (*base, *below)
         return Place(shown(written), _pointer(("nodes", index, *path)), self.line(written))
 
-    def _written(self, owner: str, path: Path) -> Path:
+    def _written(self, owner: int, path: Path) -> Path:
         for length in range(len(path), 0, -1):
             renamed = self.renamed.get((owner, path[:length]))
             if renamed is not None:

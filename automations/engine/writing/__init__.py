@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from automations.engine.reading import Source, read_data
 from automations.engine.reading.draft import RESERVED_IDS, made_id
 from automations.engine.registry import Registry
 from automations.engine.writing.graph_data import exits_data, fingerprint, head_data, settings_data, to_data
+from automations.engine.writing.mentions import spoken_of
 from automations.engine.writing.nested_steps import Nest
 from automations.engine.writing.step_data import CannotBeWritten, Pages, flat_steps
 from automations.engine.writing.yaml_text import yaml_text
@@ -35,10 +35,8 @@ def to_nested(definition: Definition, registry: Registry, plain: bool = False) -
             if plain:
                 _leave_out_ids(pages, source, definition)
             return data
-    return {
-        **_top(definition),
-        **{key: value for key, value in to_data(definition).items() if key in ("nodes", "edges")},
-    }
+    graph = to_data(definition)
+    return {**_top(definition), "nodes": graph["nodes"], "edges": graph["edges"]}
 
 
 def to_yaml(definition: Definition, registry: Registry, plain: bool = False) -> str:
@@ -57,7 +55,7 @@ def _written(
     pages = Pages(graph_of(definition), registry)
     try:
         data = {**_top(definition), "steps": steps(pages)}
-        source = read_data(data, registry, stored=True)
+        source = read_data(data, registry)
     except (CannotBeWritten, DefinitionError):
         return None
     return (data, pages, source) if to_data(source.definition) == to_data(definition) else None
@@ -84,9 +82,9 @@ def _top(definition: Definition) -> dict[str, Any]:
 
 def _leave_out_ids(pages: Pages, source: Source, definition: Definition) -> None:
     """Drop the ids that would be made the same again, unless another step or an expression speaks of them."""
-    order = list(source.lines.steps)
+    order = source.order
     types = {node.id: node.type for node in definition.nodes}
-    keep = pages.named | _spoken_of(definition)
+    keep = pages.named | spoken_of(definition)
     while True:
         used, numbers = keep | RESERVED_IDS, dict[str, int]()
         other = {id for id in order if id not in keep and made_id(types[id], used, numbers) != id}
@@ -96,16 +94,6 @@ def _leave_out_ids(pages: Pages, source: Source, definition: Definition) -> None
     for id in order:
         if id not in keep:
             del pages.steps[id]["id"]
-
-
-def _spoken_of(definition: Definition) -> set[str]:
-    """Ids that a text mentions as `steps.<id>`, in either spelling of names."""
-    names = {_folded(name) for name in re.findall(r"steps\.(\w+)", str(to_data(definition)))}
-    return {node.id for node in definition.nodes if _folded(node.id) in names}
-
-
-def _folded(name: str) -> str:
-    return name.replace("_", "").lower()
 
 
 __all__ = ["fingerprint", "to_data", "to_nested", "to_yaml"]
