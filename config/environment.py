@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from config.database import Database, parse_database_url
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+BROKER_PACKAGES = {"redis": "redis", "rediss": "redis", "sqs": "boto3"}
 Words = Annotated[tuple[str, ...], Field(default=())]
 
 
@@ -73,6 +75,14 @@ class Environment(BaseModel):
             raise ValueError(f"the data folder must not lie in the checkout {CHECKOUT}")
         return folder
 
+    @field_validator("onward_broker_url", mode="after")
+    @classmethod
+    def _package_there(cls, url: str) -> str:
+        package = BROKER_PACKAGES.get(url.partition("://")[0])
+        if package and find_spec(package) is None:
+            raise ValueError(f"needs the package {package}: .venv/bin/pip install {package}")
+        return url
+
     @field_validator("onward_secret_key", "onward_queue_key", mode="after")
     @classmethod
     def _long_enough(cls, key: str) -> str:
@@ -119,15 +129,10 @@ def _unknown(variables: Mapping[str, str]) -> Iterable[str]:
 
 
 def _sentence(item: Mapping[str, Any]) -> str:
+    """What is wrong, with the value except where it may hold a secret."""
     message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{message[:1].lower()}{message[1:]} (it is {_shown(item)!r})."
-
-
-def _shown(item: Mapping[str, Any]) -> str:
-    """The value, except where it may hold a secret."""
-    name = str(item["loc"][0])
-    secret = any(part in name for part in ("key", "url", "token"))
-    return "not shown" if secret else str(item["input"])
+    secret = any(part in str(item["loc"][0]) for part in ("key", "url", "token"))
+    return f"{message[:1].lower()}{message[1:]}" + ("." if secret else f" (it is {str(item['input'])!r}).")
 
 
 def _truthy(text: str) -> bool:

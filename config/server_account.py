@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 CANDIDATES = ("postgres", "nobody")
+OLDER = shutil.ignore_patterns("pginstall")  # the wheel's second, older server
 
 
 class ClusterError(Exception):
@@ -46,7 +47,7 @@ class Account:
             partial = place / f"partial-{os.getpid()}"
             for name in (package.name, f"{package.name}.libs"):
                 if (package.parent / name).exists():
-                    shutil.copytree(package.parent / name, partial / name, symlinks=True)
+                    shutil.copytree(package.parent / name, partial / name, symlinks=True, ignore=OLDER)
             self._give(place)
             partial.rename(copy)
         return copy / package.name
