@@ -36,6 +36,18 @@ def _marker(metadata: Sequence[Any]) -> Marker | None:
     return next((item for item in metadata if isinstance(item, Marker)), None)
 
 
+def marked_in(model: type[BaseModel], data: Mapping[str, Any]) -> Iterator[tuple[Path, str, Marker]]:
+    """The same for configuration as it was written, which need not validate: what does not fit its field yields nothing."""
+    return _written(model, data, ())
+
+
+def _written(model: type[BaseModel], data: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, str, Marker]]:
+    for name, info in model.model_fields.items():
+        key = info.alias if info.alias is not None and info.alias in data else name
+        if key in data:
+            yield from _value(info.annotation, _marker(info.metadata), data[key], (*path, key))
+
+
 def _value(annotation: Any, marker: Marker | None, value: Any, path: Path) -> Iterator[tuple[Path, str, Marker]]:
     if get_origin(annotation) is Annotated:
         inner, *metadata = get_args(annotation)
@@ -44,6 +56,8 @@ def _value(annotation: Any, marker: Marker | None, value: Any, path: Path) -> It
         yield from _value(*_arm(annotation, marker, value), value, path)
     elif isinstance(value, BaseModel):
         yield from _model(type(value), value, path)
+    elif isinstance(value, Mapping) and marker is None and _is_model(annotation):
+        yield from _written(annotation, value, path)
     elif isinstance(value, str):
         if marker is not None:
             yield path, value, marker
@@ -83,4 +97,8 @@ def _fits(annotation: Any, value: Any) -> bool:
     if annotation is Any:
         return True
     base = get_origin(annotation) or annotation
-    return isinstance(base, type) and isinstance(value, base)
+    return isinstance(base, type) and (isinstance(value, base) or (isinstance(value, Mapping) and _is_model(base)))
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

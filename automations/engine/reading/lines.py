@@ -43,6 +43,10 @@ class Lines:
         written = self._written(TOP, path)
         return Place(shown(written), _pointer(path), self.line(written))
 
+    def is_list(self, *path: str | int, alone: bool) -> bool:
+        """Whether a list was written there; without a text a value that stands `alone` is none."""
+        return (*self._written(TOP, path), 0) in self.at if self.at else not alone
+
     def step(self, index: int, *path: str | int) -> Place:
         """A part of the step that is number `index` in the graph form; a path into its configuration begins with `config`."""
         base = self.steps[index] if index < len(self.steps) else ("nodes", index)
