@@ -98,7 +98,7 @@ class ApiView(APIView):
     def scope_for(self, method: str | None) -> str | None:
         """The scope that a method needs; None for one that does not exist here (405)."""
         name = "GET" if method == "HEAD" else method or ""
-        if not hasattr(self, name.lower()):
+        if name.lower() not in self.http_method_names or not hasattr(self, name.lower()):
             return None
         scope = self.scopes.get(name) or self.scope
         if not scope:

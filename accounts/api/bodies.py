@@ -146,6 +146,13 @@ def _too_large() -> Refusal:
     return Refusal("too_large", f"The body is larger than {megabytes} MB; send less at once.", {"most": MOST_BYTES})
 
 
+def _limited(stream: IO[bytes]) -> bytes:
+    raw = stream.read(MOST_BYTES + 1)
+    if len(raw) > MOST_BYTES:
+        raise _too_large()
+    return raw
+
+
 class JsonParser(BaseParser):
     """`application/json`, strictly."""
 
@@ -153,7 +160,7 @@ class JsonParser(BaseParser):
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
         """An empty body reads as an empty object."""
-        raw = stream.read()
+        raw = _limited(stream)
         return read_json(raw) if raw.strip() else {}
 
 
@@ -164,4 +171,4 @@ class YamlParser(BaseParser):
 
     def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
         """The text; reading it is the engine's work, which knows lines, aliases and doubled keys."""
-        return _text(stream.read())
+        return _text(_limited(stream))
