@@ -12,35 +12,13 @@ from automations.engine.expressions import MISSING, ExpressionError, compile_exp
 from automations.engine.expressions.filtering import FILTERS
 from tests.engine.language import NAMES, codes, environment, value
 
+# fmt: off
 CONTRACT = [
-    "default",
-    "upper",
-    "lower",
-    "capitalize",
-    "title",
-    "trim",
-    "truncate",
-    "replace",
-    "length",
-    "first",
-    "last",
-    "join",
-    "sort",
-    "unique",
-    "round",
-    "abs",
-    "money",
-    "number",
-    "date",
-    "time",
-    "datetime",
-    "plus",
-    "minus",
-    "days_since",
-    "days_until",
-    "json",
-    "urlencode",
+    "default", "upper", "lower", "capitalize", "title", "trim", "truncate", "replace", "length",
+    "first", "last", "join", "sort", "unique", "round", "abs", "money", "number",
+    "date", "time", "datetime", "plus", "minus", "days_since", "days_until", "json", "urlencode",
 ]
+# fmt: on
 
 
 def test_the_filters_are_those_of_the_contract() -> None:

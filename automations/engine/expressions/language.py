@@ -113,7 +113,8 @@ def compile_template(source: str, names: Names, place: str = "text") -> Template
     """Read one template for a place (`text`, `html`, `header`, `url`, `json`). Raises `ExpressionError` with line and column."""
     if place not in PLACES:
         raise ValueError(f"There is no place “{place}”; places are {', '.join(sorted(PLACES))}.")
-    tree = parse_template(source)
+    # The line break at the end of a YAML text does not make a second line.
+    tree = parse_template(source.rstrip() if place == "header" else source)
     compiler = TemplateCompiler(Place(source), names, place)
     write = compiler.block(tree.body)
     found = compiler.expressions.found

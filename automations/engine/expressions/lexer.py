@@ -165,7 +165,9 @@ def _number(place: Place, word: str, at: int) -> Token:
 def _unescape(match: re.Match[str]) -> str:
     sign = match.group(1)
     if len(sign) == 5:
-        return chr(int(sign[1:], 16))
+        code = int(sign[1:], 16)
+        # Neither NUL nor half of a pair can be stored or sent.
+        return "\ufffd" if code == 0 or 0xD800 <= code <= 0xDFFF else chr(code)
     return _ESCAPES.get(sign, sign)
 
 

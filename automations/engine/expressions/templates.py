@@ -90,9 +90,9 @@ class TemplateCompiler:
         if self.where == "json":
             self.json.feed(text)
         if self.where == "header":
-            if _breaks(text.strip()):
+            text = text if self.begun else text.lstrip()
+            if _breaks(text):
                 self.expressions.refuse("A header is one line: take the line break out.", node)
-            text = text.replace("\r", "").replace("\n", "")
         self.begun = self.begun or bool(text)
         return text
 
