@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from automations.engine.definition import Definition
@@ -128,17 +128,18 @@ def _definition(data: dict[str, Any], draft: Draft) -> Definition:
         shape.report("missing_config", ("name",), "A definition needs a name; add “name”.")
     if "filter" in data and "conditions" in data:
         shape.report("bad_config", ("conditions",), "“conditions” is another word for “filter”; keep one of them.")
-    trigger = read_trigger(data.get("trigger"), shape)
-    head = {
-        "key": shape.text(data, "key", (), 100),
-        "description": shape.text(data, "description", ()),
-        "filter": shape.expressions(data, "filter" if "filter" in data else "conditions", ()),
-        "exits": read_exits(data.get("exits"), shape),
-        "goal": read_goal(data.get("goal"), shape),
-        "settings": read_settings(data.get("settings"), shape, data.get("errorHandling")),
-    }
+    definition = Definition(
+        name,
+        read_trigger(data.get("trigger"), shape),
+        key=shape.text(data, "key", (), 100),
+        description=shape.text(data, "description", ()),
+        filter=shape.expressions(data, "filter" if "filter" in data else "conditions", ()),
+        exits=read_exits(data.get("exits"), shape),
+        goal=read_goal(data.get("goal"), shape),
+        settings=read_settings(data.get("settings"), shape, data.get("errorHandling")),
+    )
     _steps(data, draft)
-    return Definition(name, trigger, draft.nodes(), draft.wires(), **head)
+    return replace(definition, nodes=draft.nodes(), edges=draft.wires())
 
 
 def _steps(data: dict[str, Any], draft: Draft) -> None:

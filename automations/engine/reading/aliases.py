@@ -76,7 +76,7 @@ def _as_it_is(step: Normal) -> None:
 
 def _branch_as_condition(step: Normal) -> None:
     """A branch with an `if` of its own, or with two cases of which the last has none, is a condition."""
-    cases = step.config.get("cases")
+    cases: Any = step.config.get("cases")
     if cases is None and "if" in step.config:
         step.type, step.ports = "condition", {"default": "false"}
     elif _is_two_way(cases) and set(step.config) == {"cases"}:

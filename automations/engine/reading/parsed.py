@@ -15,7 +15,6 @@ from automations.engine.problems import DefinitionError, Problem
 MAX_BYTES = 512 * 1024  # of a definition's text (DESIGN 6)
 MAX_DEPTH = 100  # mappings and lists inside each other; an arm of a step takes two
 MAX_VALUES = 50_000  # keys, values, lists and mappings of one text; bounds the parser's time
-MAX_DIGITS = 15  # of a number with a point: as many as every JSON reader keeps exactly
 
 #: Where a value stands: `("steps", 0, "then", 0, "template")`.
 Path = tuple[str | int, ...]
@@ -155,7 +154,8 @@ class Builder:
 def number(text: str, line: int | None) -> int | Decimal:
     """The value of a JSON number: whole numbers as int, those with a point or an exponent as Decimal (DESIGN 4).
 
-    Raises `DefinitionError` for numbers that a JSON reader elsewhere would not keep exactly: beyond 64 bits or 15 digits.
+    Raises `DefinitionError` for numbers that a JSON reader elsewhere would not keep: beyond 64 bits, or with more digits than
+    a double has.
     """
     if len(text) <= 400:
         if not any(sign in text for sign in ".eE"):
@@ -175,4 +175,4 @@ def _decimal(text: str) -> Decimal | None:
         return None
     if not value.is_finite() or not -300 < value.adjusted() < 300:
         return None
-    return value if len(value.normalize().as_tuple().digits) <= MAX_DIGITS else None
+    return value if Decimal(repr(float(value))) == value else None
