@@ -10,8 +10,6 @@ stops it when the delivery settles.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from collections.abc import Sequence
 from datetime import datetime
 
