@@ -24,6 +24,8 @@ _BREAKS = re.compile(r"[\r\n\x00]")
 class BadAddress(ValueError):
     """No mail can go there; the text says why."""
 
+    code = "invalid_address"
+
 
 def check_address(text: str) -> str:
     """An address as the server takes it: trimmed, its domain in ASCII. `BadAddress` for anything that is not exactly

@@ -191,7 +191,7 @@ def _render(job: Job) -> None:
     except (
         Exception
     ) as error:  # a template or an adapter may raise anything; nothing was sent, and it would raise again
-        job.outcome = Failed("not_rendered", f"It could not be rendered: {error}")
+        job.outcome = Failed(getattr(error, "code", "not_rendered"), f"It could not be rendered: {error}")
 
 
 def _render_again(job: Job) -> None:
