@@ -18,6 +18,8 @@ ACCEPTED = [
     (r"'it\'s'", "it's"),
     (r'"a\nb"', "a\nb"),
     (r"'\u00e4'", "ä"),
+    (r"'\ud83d'", "\ufffd"),
+    (r"'\u0000'", "\ufffd"),
     (r"'C:\\x'", r"C:\x"),
     ("true", True),
     ("False", False),
