@@ -4,7 +4,7 @@ one queue."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -203,7 +203,7 @@ def _body(
     return {
         **text,
         "from": {"address": sender["address"], "name": sender["name"]},
-        "values": freeze(picked(scope, compiled.paths)),
+        "values": freeze(picked(scope, compiled.paths, compiled.reads)),
         "roots": sorted(compiled.roots),
         "now": scope.now.isoformat(),
         "zone": str(scope.zone),
@@ -212,12 +212,14 @@ def _body(
     }
 
 
-def picked(scope: Scope, paths: Iterable[tuple[str, ...]]) -> dict[str, Any]:
-    """Only what the paths name of the data at hand, so that no more of a person is kept than the mail shows. A value
-    that is not there is a warning now, when the step can still log it (VAR-26)."""
+def picked(scope: Scope, paths: Collection[tuple[str, ...]], reads: Iterable[tuple[str, ...]] = ()) -> dict[str, Any]:
+    """Only what the mail reads of the data at hand, so that no more of a person is kept than it shows. A value that is
+    named and not there is a warning now, when the step can still log it (VAR-26); what is only looked at besides
+    (`reads`: the currency beside an amount) may be absent."""
     kept: dict[str, Any] = {}
-    for path in sorted(paths):
-        if path and path[0] != "now" and not _pick(kept, path, scope.env.data, _spelled(scope.env.data, path[0])):
+    for path in sorted({*paths, *reads} - {("now",)}):
+        found = _pick(kept, path, scope.env.data, _spelled(scope.env.data, path[0]))
+        if not found and path in paths:
             scope.env.warn("missing_value", f"{'.'.join(path)} has no value.")
     return kept
 

@@ -153,6 +153,37 @@ def test_a_template_lists_the_paths_of_all_its_branches() -> None:
     assert found.roots == {"trigger", "customer", "invoice"}
 
 
+@pytest.mark.parametrize(
+    ("source", "besides"),
+    [
+        ("invoice.total | money", {("invoice", "currency")}),
+        (
+            "invoice.lines[0].amount | money",
+            {("invoice", "lines", "0", "currency"), ("invoice", "lines", "currency"), ("invoice", "currency")},
+        ),
+        ("invoice.total | money('EUR')", set()),
+        ("invoice.total | number", set()),
+        ("bucket == 'x'", {("trigger", "bucket")}),
+        ("profile.plan == 'x'", set()),
+        ("customer.plan == some_word", {("trigger", "someWord")}),
+    ],
+)
+def test_what_is_looked_at_besides_the_paths_is_listed_too(source: str, besides: set[tuple[str, ...]]) -> None:
+    found = compile_expression(source, NAMES)
+    assert found.reads == found.paths | besides
+
+
+def test_the_currency_of_a_loops_amounts_is_listed() -> None:
+    found = compile_template("{% for l in invoice.lines %}{{l.amount | money}}{% endfor %}", NAMES, "html")
+    assert found.reads == {("invoice", "lines"), ("invoice", "lines", "currency"), ("invoice", "currency")}
+    assert found.paths == {("invoice", "lines")}
+
+
+def test_superscript_digits_are_names_and_no_places() -> None:
+    assert value("trigger.x² | money", environment(trigger={"x²": 5, "currency": "EUR"})) == "€5.00"
+    assert value("trigger.² | money", environment(trigger={"²": 5, "currency": "EUR"})) == "€5.00"
+
+
 class Recording(Mapping[str, Any]):
     """Data that remembers which roots were read."""
 

@@ -6,6 +6,7 @@ number of nodes is the cost that an evaluation pays before it starts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -35,6 +36,7 @@ from automations.engine.values import as_number
 
 MAX_NODES: Final = 400
 
+_DIGITS = re.compile("[0-9]{1,9}")
 _REFUSALS: Final[dict[type[nodes.Node], str]] = {
     nodes.Call: "Calls are not allowed; use a filter: write value | filter.",
     nodes.Tuple: "Write a list in square brackets: [1, 2].",
@@ -47,9 +49,11 @@ _SIGNS: Final = {"eq": "==", "ne": "!=", "gt": ">", "gteq": ">=", "lt": "<", "lt
 
 @dataclass
 class Found:
-    """What a source mentions, gathered while it is compiled."""
+    """What a source mentions, gathered while it is compiled. `reads` are all paths that an evaluation may look at: those
+    mentioned, and those looked at besides, as the trigger's data for a bare word or the currency beside an amount."""
 
     paths: set[tuple[str, ...]] = field(default_factory=set)
+    reads: set[tuple[str, ...]] = field(default_factory=set)
     roots: set[str] = field(default_factory=set)
     words: set[str] = field(default_factory=set)
 
@@ -139,15 +143,19 @@ class Compiler:
         segments = (*map(segment, resolved.before), *rest)
         path = (resolved.root, *_listed(resolved.root, segments))
         self.found.paths.add(path)
+        self.found.reads.add(path)
         self.found.roots.add(resolved.root)
         code = walker(resolved.root, segments)
         if resolved.alias:  # a bare fact that is unknown may still be a field of the trigger's data (C-09)
-            code = first_of(code, walker(TRIGGER, (segment(node.name), *rest)))
+            fallback = (segment(node.name), *rest)
+            self.found.reads.add((TRIGGER, *(part.name for part in fallback)))
+            code = first_of(code, walker(TRIGGER, fallback))
         return Part(code, label, path=path)
 
     def word(self, word: str) -> Part:
         """A bare word on the right: a field of the trigger's data if it is there, else the word itself as text."""
         self.found.words.add(word)
+        self.found.reads.add((TRIGGER, segment(word).name))
         self.found.roots.add(TRIGGER)
         return Part(first_of(walker(TRIGGER, (segment(word),)), lambda env: word), word)
 
@@ -244,7 +252,8 @@ class Compiler:
         if part.local:
             codes.append(local_walker(part.local, (segment("currency"),)))
         for size in range(len(path) - 1, 0, -1):
-            steps = [place_in_list(int(name)) if name.isdigit() else segment(name) for name in path[1:size]]
+            steps = [place_in_list(int(name)) if _DIGITS.fullmatch(name) else segment(name) for name in path[1:size]]
+            self.found.reads.add((*path[:size], "currency"))
             codes.append(walker(path[0], (*steps, segment("currency"))))
         return codes
 

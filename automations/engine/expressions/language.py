@@ -27,13 +27,15 @@ class Expression:
     """A compiled expression.
 
     `paths`: what it reads, as camelCase segments (`("trigger", "failureCount")`; the id of a step stays as written); `roots`:
-    their first segments; `words`: bare words on the right of a comparison, which are text unless the trigger's data has them.
+    their first segments; `words`: bare words on the right of a comparison, which are text unless the trigger's data has them;
+    `reads`: the paths and all others that an evaluation may look at, for callers who keep the data for later.
     """
 
     source: str
     paths: frozenset[tuple[str, ...]]
     roots: frozenset[str]
     words: frozenset[str]
+    reads: frozenset[tuple[str, ...]]
     _code: Code = field(repr=False, compare=False)
     _cost: int = field(repr=False, compare=False)
 
@@ -59,6 +61,7 @@ class Template:
     paths: frozenset[tuple[str, ...]]
     roots: frozenset[str]
     words: frozenset[str]
+    reads: frozenset[tuple[str, ...]]
     literal: str | None
     _write: Writer = field(repr=False, compare=False)
     _alone: Expression | None = field(repr=False, compare=False)
@@ -92,8 +95,11 @@ class Template:
         return finish(self.place, output)
 
 
-def _found(found: Found) -> tuple[frozenset[tuple[str, ...]], frozenset[str], frozenset[str]]:
-    return frozenset(found.paths), frozenset(found.roots), frozenset(found.words)
+_Paths = frozenset[tuple[str, ...]]
+
+
+def _found(found: Found) -> tuple[_Paths, frozenset[str], frozenset[str], _Paths]:
+    return frozenset(found.paths), frozenset(found.roots), frozenset(found.words), frozenset(found.reads)
 
 
 @lru_cache(maxsize=8192)
