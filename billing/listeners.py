@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from django.db.models import Model
 
 from accounts.announcements import Announcement
-from billing.models import Invoice, PaymentMethod, Subscription
+from billing.models import Invoice, Payment, PaymentMethod, Subscription
 from billing.services.facts import refresh_subscription_status
 
 OWNED: tuple[type[Model], ...] = (Subscription, Invoice, PaymentMethod)
@@ -38,4 +38,5 @@ def forget(customers: Sequence[int]) -> None:
     """Money rows stay; what may name a person is emptied: metadata, external ids, and the payment methods go."""
     for model in (Subscription, Invoice):
         model._default_manager.filter(customer_id__in=customers).update(metadata={}, external_id="")
+    Payment.objects.filter(invoice__customer_id__in=customers).update(metadata={}, external_id="")
     PaymentMethod.objects.filter(customer_id__in=customers).delete()

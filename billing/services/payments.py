@@ -168,7 +168,7 @@ def _status_after(invoice: Invoice, subscription: Subscription) -> str:
 
 def _other_arrears(invoice: Invoice) -> bool:
     """Whether another invoice of the subscription is unpaid after a failed payment or its due date."""
-    others = Invoice.objects.filter(subscription_id=invoice.subscription_id, status__in=UNPAID_INVOICES)
+    others = Invoice.objects.filter(subscription=invoice.subscription, status__in=UNPAID_INVOICES)
     late = Q(failed_count__gt=0) | Q(overdue_at__isnull=False)
     return others.exclude(pk=invoice.pk).filter(late).exists()
 

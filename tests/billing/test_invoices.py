@@ -88,7 +88,9 @@ def test_every_way_between_two_statuses_is_allowed_or_refused_as_the_table_says(
         assert len(events_of(buyer.workspace)) > before
 
 
-def test_finalising_gives_number_and_time_and_emits_issued_once(buyer: Customer, actor: Actor) -> None:  # TRG-04, BIL-05
+def test_finalising_gives_number_and_time_and_emits_issued_once(
+    buyer: Customer, actor: Actor
+) -> None:  # TRG-04, BIL-05
     draft = make_invoice(buyer, status="draft")
     assert names_of(buyer.workspace) == []
     invoice = finalize_invoice(actor=actor, invoice_id=draft.pk)
@@ -168,7 +170,9 @@ def test_metadata_is_merged_and_null_removes(buyer: Customer, actor: Actor) -> N
     assert reload(invoice).metadata == {}
 
 
-@pytest.mark.parametrize("metadata", [{"x" * 41: "1"}, {"a[0]": "1"}, {"a": "x" * 501}, {f"k{n}": "v" for n in range(51)}, ["a"], {"a": {}}])
+@pytest.mark.parametrize(
+    "metadata", [{"x" * 41: "1"}, {"a[0]": "1"}, {"a": "x" * 501}, {f"k{n}": "v" for n in range(51)}, ["a"], {"a": {}}]
+)
 def test_metadata_beyond_the_limits_is_refused(buyer: Customer, actor: Actor, metadata: Any) -> None:  # BIL-10
     invoice = make_invoice(buyer)
     with pytest.raises(Refusal) as refused:
@@ -177,7 +181,9 @@ def test_metadata_beyond_the_limits_is_refused(buyer: Customer, actor: Actor, me
     assert reload(invoice).metadata == {}
 
 
-def test_collection_can_be_turned_off_while_open_and_not_changed_when_final(buyer: Customer, actor: Actor) -> None:  # BIL-02
+def test_collection_can_be_turned_off_while_open_and_not_changed_when_final(
+    buyer: Customer, actor: Actor
+) -> None:  # BIL-02
     invoice = make_invoice(buyer)
     update_invoice(actor=actor, invoice_id=invoice.pk, auto_advance=False)
     assert reload(invoice).auto_advance is False
@@ -200,7 +206,9 @@ def test_the_object_remembers_which_run_changed_it(buyer: Customer, actor: Actor
     assert reload(invoice).changed_by_run is None
 
 
-def test_many_are_voided_at_once_and_each_is_answered(buyer: Customer, django_assert_max_num_queries: Any) -> None:  # ACT-06
+def test_many_are_voided_at_once_and_each_is_answered(
+    buyer: Customer, django_assert_max_num_queries: Any
+) -> None:  # ACT-06
     good = [make_invoice(buyer, subscription=make_subscription(buyer)) for _ in range(5)]
     paid = make_invoice(buyer, status="paid")
     strange = make_invoice(make_buyer())
@@ -220,7 +228,9 @@ def test_voiding_many_costs_no_more_statements_than_voiding_few(buyer: Customer)
 
     def statements(count: int) -> int:
         rows = [make_invoice(buyer, subscription=make_subscription(buyer)) for _ in range(count)]
-        with CaptureQueriesContext(connection, ) as captured:
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
             void_invoices([InvoiceRequest(system_actor(buyer.workspace_id, 5), row.pk) for row in rows])
         return len(captured)
 
@@ -290,7 +300,9 @@ def test_a_foreign_invoice_is_not_found(buyer: Customer) -> None:
         ({"external_id": "x" * 201}, "externalId"),
     ],
 )
-def test_a_draft_that_makes_no_sense_is_refused(buyer: Customer, actor: Actor, fields: dict[str, Any], field: str) -> None:
+def test_a_draft_that_makes_no_sense_is_refused(
+    buyer: Customer, actor: Actor, fields: dict[str, Any], field: str
+) -> None:
     given = {"currency": "EUR", "lines": [NewLine("Plan", "1.00")], **fields}
     with pytest.raises(Refusal) as refused:
         create_invoice(actor=actor, customer_id=buyer.pk, **given)

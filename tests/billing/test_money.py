@@ -38,14 +38,22 @@ def test_decimals_beyond_those_of_the_currency_are_refused(minor: int, currency:
 
 @pytest.mark.parametrize(
     ("minor", "currency", "text"),
-    [(12900, "EUR", "129.00"), (129, "JPY", "129"), (129000, "KWD", "129.000"), (-5, "USD", "-0.05"), (0, "EUR", "0.00")],
+    [
+        (12900, "EUR", "129.00"),
+        (129, "JPY", "129"),
+        (129000, "KWD", "129.000"),
+        (-5, "USD", "-0.05"),
+        (0, "EUR", "0.00"),
+    ],
 )
 def test_known_amounts(minor: int, currency: str, text: str) -> None:
     assert to_text(minor, currency) == text
     assert read_amount(text, currency) == minor
 
 
-@pytest.mark.parametrize("value", [1.5, True, None, "", "1,50", "1e3", "NaN", "Infinity", "٣", " 1", "0x10", [], "1.", "9" * 20])
+@pytest.mark.parametrize(
+    "value", [1.5, True, None, "", "1,50", "1e3", "NaN", "Infinity", "٣", " 1", "0x10", [], "1.", "9" * 20]
+)
 def test_what_is_no_amount_is_refused_in_one_sentence(value: object) -> None:
     with pytest.raises(Refusal) as refused:
         read_amount(value, "EUR")

@@ -105,7 +105,11 @@ def test_the_snapshot_has_the_shape_of_the_contract(buyer: Customer, actor: Acto
 
     invoice = make_invoice(buyer, subscription=make_subscription(buyer))
     record_payment(
-        actor=actor, invoice_id=invoice.pk, status="failed", failure_code="insufficient_funds", failure_reason="No funds"
+        actor=actor,
+        invoice_id=invoice.pk,
+        status="failed",
+        failure_code="insufficient_funds",
+        failure_reason="No funds",
     )
     shown = trigger_of(last_event(buyer.workspace, "payment.failed"))
     sample = registry.triggers["payment.failed"].sample

@@ -70,7 +70,9 @@ def test_recovering_is_an_update_and_no_activation(buyer: Customer, actor: Actor
 
 def test_cancelling_now_emits_once_and_stops_collection(buyer: Customer, actor: Actor) -> None:  # TRG-10, 4.2
     subscription = make_subscription(buyer)
-    open_one, draft, paid = (make_invoice(buyer, subscription=subscription, status=s) for s in ("open", "draft", "paid"))
+    open_one, draft, paid = (
+        make_invoice(buyer, subscription=subscription, status=s) for s in ("open", "draft", "paid")
+    )
     other = make_invoice(buyer)
     cancel_subscription(actor=actor, subscription_id=subscription.pk)
     subscription = reload(subscription)
@@ -176,7 +178,9 @@ def test_an_unknown_moment_of_cancelling_is_refused(buyer: Customer, actor: Acto
         cancel_subscription(actor=actor, subscription_id=make_subscription(buyer).pk, at="later")  # type: ignore[arg-type]  # on purpose
 
 
-@pytest.mark.parametrize("change", [{"status": "canceled"}, {"status": "gone"}, {"status": "trialing"}, {"backwards": True}])
+@pytest.mark.parametrize(
+    "change", [{"status": "canceled"}, {"status": "gone"}, {"status": "trialing"}, {"backwards": True}]
+)
 def test_the_database_refuses_subscriptions_that_contradict_themselves(buyer: Customer, change: dict[str, Any]) -> None:
     subscription = make_subscription(buyer)
     if change.pop("backwards", False):
