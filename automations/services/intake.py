@@ -16,6 +16,7 @@ from django.db import transaction
 from accounts.actor import Actor
 from accounts.errors import Refusal
 from accounts.ids import public_id
+from automations.engine.event_names import catalogue_names, is_known
 from automations.engine.registry import registry
 from automations.models import Delivery
 from automations.services.events import NewEvent, Recorded, record_events
@@ -83,19 +84,12 @@ def _key(idempotency_key: str | None, index: int, count: int) -> str:
 
 def refuse_unknown_names(posted: Sequence[Posted]) -> None:
     """A name inside a group of the catalogue must be known; the refusal has the nearest one (TRG-52)."""
-    known = event_names()
-    groups = {name.split(".")[0] for name in known if "." in name}
-    for item in posted:
-        if item.name not in known and "." in item.name and item.name.split(".")[0] in groups:
-            near = difflib.get_close_matches(item.name, known, n=1, cutoff=0.5)
+    for item in {item.name: item for item in reversed(posted)}.values():
+        if not is_known(item.name, registry):
+            near = difflib.get_close_matches(item.name, sorted(catalogue_names(registry)), n=1, cutoff=0.5)
             advice = f"did you mean {near[0]}?" if near else "take a name outside its group for an event of your own."
             details = {"name": item.name, "nearest": near[0] if near else None, "path": item.path("name")}
             raise Refusal("unknown_event", f"There is no event “{item.name}”; {advice}", details)
-
-
-def event_names() -> set[str]:
-    """The names under which catalogue events come."""
-    return {name for trigger in registry.triggers.values() if trigger.type == "event" for name in trigger.listens}
 
 
 # -- references ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from automations.engine.expressions import Expression, ExpressionError
 from automations.engine.plan import PlanExit
 from automations.engine.registry import registry
 from automations.engine.subjects import narrowest, provided
+from automations.services.endings import ends_by
 from automations.worker.batch import LiveRun, Occurrence
 from automations.worker.hearing import is_one_of
 from automations.worker.reading import Reader
@@ -38,8 +39,10 @@ def expressions_of(run: LiveRun, occurrence: Occurrence) -> Iterator[Expression]
 def touches(run: LiveRun, occurrence: Occurrence) -> bool:
     """Whether an exit or the goal of the run names this event at all. An event never ends a run that it started."""
     facts = occurrence.facts
-    if facts.id == run.event_id or not (run.plan.exits or run.plan.goal):
+    if facts.id == run.event_id:
         return False
+    if ends_by(facts.name, run.plan):
+        return True
     named = any(is_one_of(item.event, facts) for item in run.plan.exits)
     goal = run.plan.goal
     return (named or (goal is not None and is_one_of(goal.event, facts))) and correlated(run, occurrence)
@@ -47,6 +50,8 @@ def touches(run: LiveRun, occurrence: Occurrence) -> bool:
 
 def end_reason(run: LiveRun, occurrence: Occurrence, reader: Reader) -> str | None:
     """Why this event ends the run, None when it does not."""
+    if (reason := ends_by(occurrence.facts.name, run.plan)) is not None:
+        return reason
     for item in run.plan.exits:
         if is_one_of(item.event, occurrence.facts) and _ends(item, run, occurrence, reader):
             return item.reason

@@ -16,6 +16,7 @@ from django.db import connection, transaction
 from accounts.clock import evaluation_now
 from automations.models import SHARDS
 from automations.services.cancel import end_runs
+from automations.services.endings import ends_by
 from automations.services.entry import Entries, enter_runs
 from automations.services.events import facts_of
 from automations.worker import bell, deciding, evaluations, exits, wake
@@ -179,7 +180,7 @@ def _affected(
 
 
 def _concerns(run: LiveRun, names: Collection[str]) -> bool:
-    if run.wait_name in names:
+    if run.wait_name in names or any(ends_by(name, run.plan) for name in names):
         return True
     goal = [run.plan.goal.event] if run.plan.goal is not None else []
     return any(not names_of(event).isdisjoint(names) for event in (*(item.event for item in run.plan.exits), *goal))
