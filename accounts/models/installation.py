@@ -29,11 +29,11 @@ class Plan(models.Model):
     slug = models.CharField(max_length=20, primary_key=True)
     name = models.CharField(max_length=60)
     order = models.PositiveSmallIntegerField(default=0)
-    stage_automations = models.PositiveIntegerField(null=True)  # automations per stage (LIM-01 to 03)
-    stage_depth = models.PositiveIntegerField(null=True)  # steps on the longest path, stage scope (LIM-04 to 06)
-    global_automations = models.PositiveIntegerField(null=True)  # C-17
-    global_depth = models.PositiveIntegerField(null=True)
-    monthly_emails = models.PositiveIntegerField(null=True)  # customer mails per calendar month (LIM-07 to 09)
+    stage_automations = models.PositiveIntegerField(null=True, blank=True)  # automations per stage (LIM-01 to 03)
+    stage_depth = models.PositiveIntegerField(null=True, blank=True)  # steps on the longest path, stage scope (LIM-04 to 06)
+    global_automations = models.PositiveIntegerField(null=True, blank=True)  # C-17
+    global_depth = models.PositiveIntegerField(null=True, blank=True)
+    monthly_emails = models.PositiveIntegerField(null=True, blank=True)  # customer mails per calendar month (LIM-07 to 09)
 
     def __str__(self) -> str:
         return self.slug
