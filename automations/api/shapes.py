@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db.models import Count
@@ -96,7 +96,7 @@ def _unfinished(workspace_id: int, ids: Sequence[int]) -> dict[int, int]:
 def draft_json(draft: Draft) -> dict[str, Any]:
     """`GET …/draft`."""
     return {
-        "definition": draft.version.definition,
+        "definition": graph_json(draft.version.definition),
         "number": draft.version.number,
         "revision": draft.revision,
         "problems": problems_json(draft.problems),
@@ -105,7 +105,25 @@ def draft_json(draft: Draft) -> dict[str, Any]:
 
 def version_json(version: Version) -> dict[str, Any]:
     """One version with its graph."""
-    return {**versions_json([version])[0], "definition": version.definition}
+    return {**versions_json([version])[0], "definition": graph_json(version.definition)}
+
+
+#: Parts of a graph in the order of CONTRACTS 4: the database keeps none.
+_ORDER = ("version", "key", "name", "description", "trigger", "filter", "exits", "goal", "settings", "nodes", "edges")
+_NODE = ("id", "type", "name", "note", "config", "errorHandling", "position")
+_EDGE = ("from", "port", "to")
+
+
+def graph_json(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored graph with its parts in the order in which people read them."""
+    graph = _ordered(stored, _ORDER)
+    graph["nodes"] = [_ordered(node, _NODE) for node in graph.get("nodes", ())]
+    graph["edges"] = [_ordered(edge, _EDGE) for edge in graph.get("edges", ())]
+    return graph
+
+
+def _ordered(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: data[name] for name in (*names, *(key for key in data if key not in names)) if name in data}
 
 
 def versions_json(versions: Sequence[Version]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Q, QuerySet
-from django.db.models.fields.json import KT
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
 
 from accounts.actor import Actor
 from accounts.errors import not_found
@@ -80,8 +80,8 @@ def listed(runs: QuerySet[Run]) -> QuerySet[Run]:
     """With all that a row of a list shows, in the same query; the definition itself is not read."""
     return (
         runs.select_related("automation", "version")
-        .annotate(trigger_type=KT("version__definition__trigger__type"))
-        .annotate(trigger_event=KT("version__definition__trigger__event"))
+        .annotate(trigger_type=KeyTextTransform("type", KeyTransform("trigger", "version__definition")))
+        .annotate(trigger_event=KeyTextTransform("event", KeyTransform("trigger", "version__definition")))
         .defer("state", "answer", "automation__description", "version__definition", "version__source")
     )
 
