@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from math import ceil
-from typing import Any
+from typing import Any, cast
 
 from django.db import connection
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import PermissionDenied
-from rest_framework.request import Request
+from rest_framework.request import Request as FrameworkRequest
 
 from accounts.actor import Actor
+from accounts.api.requests import BURST, PER_SECOND, Rate, Request
 from accounts.errors import Refusal, not_found
 from accounts.models import Membership
 from accounts.permissions import scopes_of
 from accounts.services.keys import secret_hash
 
-PER_SECOND = 500.0
-BURST = 500.0
 _KEY = re.compile(r"ow_([a-z0-9]{12})_([A-Za-z0-9_-]{20,100})", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """What the caller's bucket says after this request."""
-
-    allowed: bool
-    tokens: float
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """`RateLimit-*`: the size of the bucket, what is left, seconds until it is full again."""
-        left = max(int(self.tokens), 0)
-        reset = ceil((BURST - self.tokens) / PER_SECOND)
-        return {"RateLimit-Limit": str(int(BURST)), "RateLimit-Remaining": str(left), "RateLimit-Reset": str(reset)}
 
 
 def take_token(caller: str) -> Rate:
@@ -48,7 +30,7 @@ def take_token(caller: str) -> Rate:
 class KeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer ow_<prefix>_<secret>`; key, use and rate in one statement."""
 
-    def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
+    def authenticate(self, request: FrameworkRequest) -> tuple[Any, Actor] | None:
         """Sets `request.actor` and `request.rate`. None without a Bearer header; a wrong, expired or revoked key is
         refused."""
         scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
@@ -61,11 +43,12 @@ class KeyAuthentication(BaseAuthentication):
         number, workspace_id, _, name, scopes, problem, allowed, tokens = row
         if problem:
             raise Refusal(problem, _PROBLEMS[problem])
-        request.rate = Rate(allowed, tokens)
-        request.actor = Actor(workspace_id, frozenset(scopes), user_id=None, key_id=number, label=f"API key {name}")
-        return None, request.actor
+        actor = Actor(workspace_id, frozenset(scopes), key_id=number, label=f"API key {name}")
+        ours = cast(Request, request)
+        ours.actor, ours.rate = actor, Rate(allowed, tokens)
+        return None, actor
 
-    def authenticate_header(self, request: Request) -> str:
+    def authenticate_header(self, request: FrameworkRequest) -> str:
         """For `WWW-Authenticate`."""
         return 'Bearer realm="onward"'
 
@@ -87,7 +70,7 @@ class BrowserAuthentication(SessionAuthentication):
     """A person's session. The workspace is that of `Onward-Workspace`, else the one chosen in the session, else the
     only one."""
 
-    def authenticate(self, request: Request) -> tuple[Any, Actor] | None:
+    def authenticate(self, request: FrameworkRequest) -> tuple[Any, Actor] | None:
         """Sets `request.actor`; `csrf_failed` when a changing request has no token, `not_found` for a foreign
         workspace."""
         try:
@@ -99,8 +82,9 @@ class BrowserAuthentication(SessionAuthentication):
         user = found[0]
         slug = request.headers.get("Onward-Workspace") or request._request.session.get("workspace")
         membership = _membership(user.pk, slug)
-        request.actor = Actor(membership.workspace_id, scopes_of(membership.role), user_id=user.pk, label=user.email)
-        return user, request.actor
+        actor = Actor(membership.workspace_id, scopes_of(membership.role), user_id=user.pk, label=user.email)
+        cast(Request, request).actor = actor
+        return user, actor
 
 
 def _membership(user_id: int, slug: str | None) -> Membership:

@@ -29,7 +29,7 @@ from typing import Any, ClassVar, TypeVar
 
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.request import Request
+from rest_framework.request import Request as FrameworkRequest
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 from rest_framework.views import APIView
@@ -38,6 +38,7 @@ from accounts.actor import Actor
 from accounts.api.bodies import JsonParser, YamlParser, read_json, sends_yaml, text_body, wants_yaml
 from accounts.api.idempotency import key_of, once
 from accounts.api.pagination import list_response
+from accounts.api.requests import Request
 from accounts.api.schema import describe, free, page
 from accounts.api.serializers import Reference, ReferenceField, StrictSerializer, TimeField, stamp, unknown_key
 from accounts.errors import Refusal
@@ -72,14 +73,14 @@ Body = TypeVar("Body", bound=BaseSerializer[Any])
 class OneForm(BaseContentNegotiation):
     """The answer is JSON whatever `Accept` says; the few views with another form look at it themselves."""
 
-    def select_parser(self, request: Request, parsers: Any) -> Any:
+    def select_parser(self, request: FrameworkRequest, parsers: Any) -> Any:
         """By media type; a missing one, and any `+json`, is JSON. None becomes `media_type`."""
         kind = (request.content_type or "").split(";")[0].strip().lower()
         if kind in ("", "text/json", "application/x-yaml", "text/yaml", "text/x-yaml") or kind.endswith("+json"):
             kind = "application/yaml" if "yaml" in kind else "application/json"
         return next((parser for parser in parsers if parser.media_type == kind), None)
 
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
+    def select_renderer(self, request: FrameworkRequest, renderers: Any, format_suffix: Any = None) -> Any:
         """Always the first."""
         return renderers[0], renderers[0].media_type
 
@@ -105,7 +106,17 @@ class ApiView(APIView):
             raise NotImplementedError(f"{type(self).__name__} declares no scope for {name}.")
         return scope
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]  # DRF's own type is narrower
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """Our kind of request."""
+        return Request(
+            request,
+            parsers=self.get_parsers(),
+            authenticators=self.get_authenticators(),
+            negotiator=self.get_content_negotiator(),
+            parser_context=self.get_parser_context(request),
+        )
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """As the framework's, with the handler wrapped for idempotency."""
         self.args, self.kwargs = args, kwargs
         wrapped = self.initialize_request(request, *args, **kwargs)
@@ -117,8 +128,7 @@ class ApiView(APIView):
         except Exception as exc:  # whatever it is becomes an answer; what is our fault is logged there
             answer = self.handle_exception(exc)
         answer = self.finalize_response(wrapped, answer, *args, **kwargs)
-        rate = getattr(wrapped, "rate", None)
-        for name, value in rate.headers.items() if rate is not None else ():
+        for name, value in wrapped.rate.headers.items() if wrapped.rate is not None else ():
             answer[name] = value
         self.response = answer
         return answer
@@ -152,8 +162,7 @@ class ApiView(APIView):
 
 def actor_of(request: Request) -> Actor:
     """The typed form of `request.actor`."""
-    actor: Actor = request.actor  # type: ignore[attr-defined]  # set by the authentication classes
-    return actor
+    return request.actor
 
 
 def parse(request: Request, serializer: type[Body], *, partial: bool = False) -> dict[str, Any]:

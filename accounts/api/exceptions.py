@@ -55,7 +55,7 @@ def _of_framework(exc: exceptions.APIException) -> Refusal | None:
     if isinstance(exc, exceptions.ValidationError):
         return _invalid(exc.detail)
     if isinstance(exc, exceptions.Throttled):
-        wait = max(ceil(exc.wait or 0), 1)
+        wait = max(ceil(getattr(exc, "wait", None) or 0), 1)
         return Refusal("rate_limited", f"Too many requests; wait {wait} s.", {"retryAfter": wait})
     if isinstance(exc, exceptions.MethodNotAllowed):
         return Refusal(

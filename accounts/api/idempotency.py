@@ -15,9 +15,9 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.http import HttpResponse, HttpResponseBase
-from rest_framework.request import Request
 
 from accounts.api.bodies import raw_body
+from accounts.api.requests import Request
 from accounts.errors import Refusal
 from accounts.models import Idempotency
 

@@ -23,7 +23,7 @@ class ErrorSerializer(serializers.Serializer[Any]):
     details = serializers.DictField(help_text="Depends on the code.")
 
 
-class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the library has no types here
+class KeyScheme(OpenApiAuthenticationExtension):
     """API keys."""
 
     target_class = "accounts.api.authentication.KeyAuthentication"
@@ -34,7 +34,7 @@ class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call
         return {"type": "http", "scheme": "bearer", "description": "An API key: `ow_<prefix>_<secret>`."}
 
 
-class BrowserScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # the library has no types here
+class BrowserScheme(OpenApiAuthenticationExtension):
     """A signed-in browser."""
 
     target_class = "accounts.api.authentication.BrowserAuthentication"

@@ -76,7 +76,7 @@ def _customer(row: Customer, tags: list[str], owners: Mapping[int | None, str]) 
 
 def emails_of(numbers: set[int | None]) -> dict[int | None, str]:
     """Addresses of people, one query, none for nobody."""
-    wanted = numbers - {None}
+    wanted = {number for number in numbers if number is not None}
     return dict(User.objects.filter(pk__in=wanted).values_list("id", "email")) if wanted else {}
 
 

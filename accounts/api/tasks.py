@@ -7,6 +7,7 @@ from rest_framework import serializers
 from accounts.api import shapes
 from accounts.api.base import (
     ApiView,
+    Reference,
     ReferenceField,
     Request,
     Response,
@@ -77,18 +78,21 @@ class Tasks(ApiView):
     def post(self, request: Request) -> Response:
         """Needs a title or a message."""
         values, actor = parse(request, TaskIn), actor_of(request)
-        ref = values.pop("customer", None)
-        number = None
-        if ref is not None:
-            wanted = CustomerRef(ref.number, ref.external_id, ref.email)
-            number = resolve_customers(workspace_id=actor.workspace_id, refs=[wanted], make=False)[0]
-            if isinstance(number, Refusal):
-                raise number
+        number = _customer(actor.workspace_id, values.pop("customer", None))
         subjects = {} if number is None else {"customer": number}
-        task = create_task(
-            actor=actor, request=NewTask(actor.workspace_id, customer_id=number, subjects=subjects, **values)
-        )
+        wanted = NewTask(actor.workspace_id, customer_id=number, subjects=subjects, **values)
+        task = create_task(actor=actor, request=wanted)
         return Response(shapes.tasks([task])[0], status=201)
+
+
+def _customer(workspace_id: int, ref: Reference | None) -> int | None:
+    if ref is None:
+        return None
+    wanted = CustomerRef(ref.number, ref.external_id, ref.email)
+    answer = resolve_customers(workspace_id=workspace_id, refs=[wanted], make=False)[0]
+    if isinstance(answer, Refusal):
+        raise answer
+    return answer
 
 
 class OneTask(ApiView):

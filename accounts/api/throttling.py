@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from rest_framework.request import Request
+from rest_framework.request import Request as FrameworkRequest
 from rest_framework.throttling import BaseThrottle
 
-from accounts.api.authentication import PER_SECOND, Rate, take_token
+from accounts.api.authentication import take_token
+from accounts.api.requests import PER_SECOND, Rate, Request
 
 if TYPE_CHECKING:  # importing it here would be circular: the framework reads its settings while loading
     from rest_framework.views import APIView
@@ -18,7 +19,7 @@ class KeyThrottle(BaseThrottle):
 
     rate: Rate | None = None
 
-    def allow_request(self, request: Request, view: APIView) -> bool:
+    def allow_request(self, request: FrameworkRequest, view: APIView) -> bool:
         """Leaves the bucket in `request.rate` for the answer's headers."""
         actor = getattr(request, "actor", None)
         if actor is None:
@@ -26,7 +27,7 @@ class KeyThrottle(BaseThrottle):
         self.rate = getattr(request, "rate", None)
         if self.rate is None:
             self.rate = take_token(f"usr_{actor.user_id}")
-            request.rate = self.rate
+            cast(Request, request).rate = self.rate
         return self.rate.allowed
 
     def wait(self) -> float:

@@ -30,10 +30,14 @@ class Plan(models.Model):
     name = models.CharField(max_length=60)
     order = models.PositiveSmallIntegerField(default=0)
     stage_automations = models.PositiveIntegerField(null=True, blank=True)  # automations per stage (LIM-01 to 03)
-    stage_depth = models.PositiveIntegerField(null=True, blank=True)  # steps on the longest path, stage scope (LIM-04 to 06)
+    stage_depth = models.PositiveIntegerField(
+        null=True, blank=True
+    )  # steps on the longest path, stage scope (LIM-04 to 06)
     global_automations = models.PositiveIntegerField(null=True, blank=True)  # C-17
     global_depth = models.PositiveIntegerField(null=True, blank=True)
-    monthly_emails = models.PositiveIntegerField(null=True, blank=True)  # customer mails per calendar month (LIM-07 to 09)
+    monthly_emails = models.PositiveIntegerField(
+        null=True, blank=True
+    )  # customer mails per calendar month (LIM-07 to 09)
 
     def __str__(self) -> str:
         return self.slug

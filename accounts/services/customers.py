@@ -208,7 +208,8 @@ def taken(name: str, value: str, customer_id: int | None = None) -> Refusal:
 
 
 def _refuse_strangers(changes: Sequence[CustomerChange], prepared: list[dict[str, Any] | Refusal]) -> None:
-    wanted = {values.get("owner_id") for values in prepared if isinstance(values, dict)} - {None}
+    owners = [values.get("owner_id") for values in prepared if isinstance(values, dict)]
+    wanted = {owner for owner in owners if owner is not None}
     if not wanted:
         return
     rows = Membership.objects.filter(user_id__in=wanted, workspace_id__in={change.workspace_id for change in changes})

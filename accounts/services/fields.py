@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -125,7 +125,7 @@ CLEANERS: dict[str, Callable[[Any], Any]] = {
     "time_zone": clean_zone,
     "locale": clean_locale,
     "metadata": clean_metadata,
-    **{name: (lambda value, longest=longest: clean_text(value, longest)) for name, longest in LENGTHS.items()},
+    **{name: partial(clean_text, longest=longest) for name, longest in LENGTHS.items()},
 }
 
 

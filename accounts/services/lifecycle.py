@@ -142,12 +142,12 @@ def _fill(source: Customer, target: Customer) -> None:
 
 
 def _move_rows(source: Customer, target: Customer) -> None:
-    names = {"source": source.pk, "target": target.pk, "now": evaluation_now()}
+    names: dict[str, Any] = {"source": source.pk, "target": target.pk, "now": evaluation_now()}
     with connection.cursor() as cursor:
         for statement in (CLOSE_DOUBLE_STAYS, MOVE_TAGS, MOVE_CONTACTS):
             cursor.execute(statement, names)
         if source.email and target.email:
-            both = {"workspace": source.workspace_id, "target": target.pk, "now": real_now()}
+            both: dict[str, Any] = {"workspace": source.workspace_id, "target": target.pk, "now": real_now()}
             for address, other in ((target.email, source.email), (source.email, target.email)):
                 cursor.execute(STRICTER_CONSENT, {**both, "address": address, "other": other})
     CustomerTag.objects.filter(customer=source).delete()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -85,7 +86,11 @@ def _insert(good: Sequence[tuple[TagRequest, str]]) -> set[tuple[int, str]]:
         return set()
     names = sorted({(request.workspace_id, slug) for request, slug in good})
     Tag.objects.bulk_create([Tag(workspace_id=id, slug=slug) for id, slug in names], ignore_conflicts=True)
-    columns = [[r.workspace_id for r, _ in good], [r.customer_id for r, _ in good], [slug for _, slug in good]]
+    columns: list[Any] = [
+        [r.workspace_id for r, _ in good],
+        [r.customer_id for r, _ in good],
+        [slug for _, slug in good],
+    ]
     with connection.cursor() as cursor:
         cursor.execute(ADD, columns)
         return set(cursor.fetchall())
