@@ -23,11 +23,48 @@ from automations.engine.graph import canonical
 
 # NUL and lone surrogates cannot be stored and are refused by the reader.
 TEXT = st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",)), max_size=20)
-WORDS = st.sampled_from(
-    ["no", "1:30", "~", "null", "true", "", " ", "a: b", "- x", "{{x}}", "#c", "x #y", "'q'", '"', "\\", "|", ">", "&a", "*a"]
-    + ["2026-11-20", "007", "1e5", "1.50", ".5", "+49", "0x1f", "<<", "two\nlines", "tail \n", "\n", "a\n\nb\n", "\t", "end"]
-    + ["\x85", "\u2028", "\ufeff", "\x7f", "trailing ", " leading", "%", "@", "`", "?", "? x", "!t", "---", "...", "é", "🎉"]
-)
+# Each has a meaning of its own somewhere in YAML.
+_MARKS = [
+    "~",
+    "",
+    " ",
+    "a: b",
+    "- x",
+    "{{x}}",
+    "#c",
+    "x #y",
+    "'q'",
+    '"',
+    "\\",
+    "|",
+    ">",
+    "&a",
+    "*a",
+    "<<",
+    "%",
+    "@",
+    "`",
+    "?",
+]
+_VALUES = [
+    "no",
+    "1:30",
+    "null",
+    "true",
+    "2026-11-20",
+    "007",
+    "1e5",
+    "1.50",
+    ".5",
+    "+49",
+    "0x1f",
+    "? x",
+    "!t",
+    "---",
+    "...",
+]
+_BREAKS = ["two\nlines", "tail \n", "\n", "a\n\nb\n", "\t", "\x85", "\u2028", "\ufeff", "\x7f", "trailing ", " leading"]
+WORDS = st.sampled_from([*_MARKS, *_VALUES, *_BREAKS, "end", "é", "🎉"])
 ANY_TEXT = st.one_of(TEXT, WORDS)
 NUMBER = st.one_of(
     st.integers(-(2**63), 2**63 - 1), st.decimals(-100_000, 100_000, places=3), st.sampled_from([0, 1, -1])
@@ -103,7 +140,9 @@ class _Grown:
         id = id if id not in self.around else f"s{number}"
         position = draw(st.none() | POSITION)
         handling = draw(st.none() | HANDLING)
-        self.nodes.append(Node(id, type_, config, draw(st.just("") | ANY_TEXT), draw(st.just("") | TEXT), handling, position))
+        self.nodes.append(
+            Node(id, type_, config, draw(st.just("") | ANY_TEXT), draw(st.just("") | TEXT), handling, position)
+        )
         self.around[id] = first[2]
         for item in joining:
             self.open.remove(item)

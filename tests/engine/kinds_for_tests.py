@@ -9,7 +9,6 @@ from pydantic import Field
 from automations.engine.kinds import (
     Action,
     Config,
-    Expression,
     HeaderText,
     Need,
     Query,
@@ -280,9 +279,9 @@ def make_registry() -> Registry:
     registry = Registry()
     registry.walk("automations.steps")
     for declared in list(globals().values()):
-        if isinstance(declared, type) and declared.__module__ == __name__:
-            if issubclass(declared, (Action, Trigger, Root, Query)):
-                registry.add(declared())
+        is_own = isinstance(declared, type) and declared.__module__ == __name__
+        if is_own and issubclass(declared, (Action, Trigger, Root, Query)):
+            registry.add(declared())
     return registry
 
 
