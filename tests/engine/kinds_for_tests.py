@@ -19,6 +19,7 @@ from automations.engine.kinds import (
     UrlText,
 )
 from automations.engine.registry import Registry
+from automations.triggers.schedule import trigger as schedule
 
 
 class MailConfig(Config):
@@ -153,6 +154,7 @@ class CustomerFields(Config):
     segment: str | None = None
     country: str | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
+    email_opened: bool = Field(False, alias="emailOpened")
 
 
 class CustomerRoot(Root):
@@ -250,15 +252,6 @@ class Manual(Trigger):
     provides = frozenset({"customer", "subscription", "invoice", "payment"})
 
 
-class Schedule(Trigger):
-    key = "schedule"
-    group = "schedule"
-    label = "Schedule"
-    type = "schedule"
-    subject = "none"
-    provides = frozenset()
-
-
 class Custom(Trigger):
     key = "custom"
     group = "custom"
@@ -282,6 +275,7 @@ def make_registry() -> Registry:
         is_own = isinstance(declared, type) and declared.__module__ == __name__
         if is_own and issubclass(declared, (Action, Trigger, Root, Query)):
             registry.add(declared())
+    registry.add(schedule)
     return registry
 
 

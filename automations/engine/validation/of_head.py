@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from automations.engine.definition import ErrorHandling
 from automations.engine.durations import DurationError, parse_duration
@@ -10,7 +11,7 @@ from automations.engine.event_names import NAME, group_of
 from automations.engine.reading.lines import Place
 from automations.engine.reading.shape import nearest
 from automations.engine.schedules import problems as schedule_problems
-from automations.engine.validation.config_errors import config_problems
+from automations.engine.validation.config_errors import config_problems, keys_of
 from automations.engine.validation.context import Context, like, typed_config
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
@@ -66,9 +67,11 @@ def _trigger(context: Context) -> None:
     if context.trigger is None:
         return
     model = context.trigger.Parameters
-    _, errors = typed_config(model, spec.parameters)
-    if told:  # the whole was judged by its own rules and better words
-        errors = [error for error in errors if error["loc"]]
+    if told:  # its rules were judged in better words than the model's; what is left are keys that it does not know
+        unknown = [key for key in spec.parameters if key not in keys_of(model)]
+        errors: list[Any] = [{"type": "extra_forbidden", "loc": (key,), "msg": ""} for key in unknown]
+    else:
+        errors = typed_config(model, spec.parameters)[1]
     for found in config_problems(errors, spec.parameters, model, "the trigger", {}):
         context.report(found.code, found.message, context.lines.top("trigger", *found.path), None, found.help)
 

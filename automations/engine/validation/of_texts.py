@@ -43,7 +43,10 @@ class Text:
 
 def check_texts(context: Context) -> None:
     """All checks of this module."""
+    told = {problem.pointer for problem in context.problems}
     for text in (*_head_texts(context), *_step_texts(context)):
+        if text.place.pointer in told:  # what it should be has been said
+            continue
         if text.marker.kind == "duration":
             _duration(context, text)
         else:
