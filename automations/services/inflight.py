@@ -3,9 +3,9 @@
 The pause writes one mark on the automation in its own transaction; claims obey it from that moment. The rows follow here in
 chunks: in the request itself as far as it goes, then by the workers, so that a process that dies on the way loses nothing.
 
-What a hold freezes stands in `run.held`: `{by, status, parkedOn, dueAt, remaining, waitName, waitKey}`, `remaining` in seconds of
-the evaluation clock, counted from the pause. A run that stands on a delivery has no clock: it keeps its row, and the mark alone
-stops it when the delivery settles.
+What a hold freezes stands in `run.held`: `{by, status, parkedOn, dueAt, remaining, waitName, waitKey, deafSince}`, `remaining` in
+seconds of the evaluation clock, counted from the pause, `deafSince` the real time since which events did not find it waiting.
+A run that stands on a delivery has no clock: it keeps its row, and the mark alone stops it when the delivery settles.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import connection, transaction
-from django.db.backends.utils import CursorWrapper
 
 from automations.models import Automation
 from automations.services.cancel import end_runs
@@ -95,11 +94,13 @@ def freeze(run_ids: Sequence[int], since: datetime | None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE automations_run SET
-                held = jsonb_build_object('by', 'pause', 'status', status, 'parkedOn', parked_on, 'dueAt', due_at,
-                    'remaining', extract(epoch FROM due_at - %s::timestamptz), 'waitName', wait_name, 'waitKey', wait_key),
+            UPDATE automations_run AS run SET
+                held = jsonb_build_object('by', 'pause', 'status', run.status, 'parkedOn', run.parked_on, 'dueAt', run.due_at,
+                    'remaining', extract(epoch FROM run.due_at - %s::timestamptz), 'waitName', run.wait_name,
+                    'waitKey', run.wait_key, 'deafSince', coalesce(
+                        (SELECT created_at FROM automations_secondlook AS look WHERE look.run_id = run.id), now())),
                 status = 'RUNNING', parked_on = 'hold', due_at = NULL, wait_name = NULL, wait_key = NULL
-            WHERE id = ANY(%s)
+            WHERE run.id = ANY(%s)
             """,
             [since, list(run_ids)],
         )
@@ -142,6 +143,7 @@ def _release(automation: Automation, limit: int) -> int:
         return 0
     ids = _chunk(automation, automation.release_mark, limit, "parked_on = 'hold' AND held->>'by' = 'pause'")
     with connection.cursor() as cursor:
+        cursor.execute(_LOOK_AGAIN, [ids])
         cursor.execute(
             f"""
             UPDATE automations_run SET
@@ -151,21 +153,17 @@ def _release(automation: Automation, limit: int) -> int:
             """,
             {"at": automation.release_at, "ids": ids},
         )
-        _look_again(cursor, ids)
     ring()
     return len(ids) or _release_deliveries(automation, limit)
 
 
-def _look_again(cursor: CursorWrapper, ids: list[int]) -> None:
-    """Waits match what happened since their step began, the time of the hold included (DESIGN 5.2): have a worker look."""
-    cursor.execute(
-        """
-        INSERT INTO automations_secondlook (run_id, workspace_id, customer_id, since)
-        SELECT id, workspace_id, customer_id, coalesce(wait_since, 0) FROM automations_run
-        WHERE id = ANY(%s) AND wait_name IS NOT NULL ON CONFLICT (run_id) DO NOTHING
-        """,
-        [ids],
-    )
+#: Waits match what happened since their step began, the time of the hold included (DESIGN 5.2): a worker looks over the events
+#: that were routed while the run could not be seen waiting.
+_LOOK_AGAIN = """
+    INSERT INTO automations_secondlook (run_id, workspace_id, customer_id, since, created_at)
+    SELECT id, workspace_id, customer_id, event_id, (held->>'deafSince')::timestamptz FROM automations_run
+    WHERE id = ANY(%s) AND held->>'waitName' IS NOT NULL ON CONFLICT (run_id) DO NOTHING
+"""
 
 
 def _release_deliveries(automation: Automation, limit: int) -> int:
