@@ -104,12 +104,8 @@ def test_a_split_adds_no_depth(workspace: Workspace, funnel: str) -> None:
     on("HOBBY", workspace)
     body = (
         "steps:\n  - {type: action, action: add_tag, tag: a}\n  - {type: delay, duration: 1d}\n"
-        "  - type: percentage_split
-    percent: 50
-"
-        "    a: [{type: action, action: add_tag, tag: b}]
-    b: [{type: action, action: add_tag, tag: c}]
-"
+        "  - type: percentage_split\n    percent: 50\n"
+        "    a: [{type: action, action: add_tag, tag: b}]\n    b: [{type: action, action: add_tag, tag: c}]\n"
     )
     automation = made(workspace, body, more=scoped(f"{funnel}/TRIAL"))
     assert check_draft(actor=actor_of(workspace), automation_id=automation.pk).depth == 3
