@@ -31,6 +31,7 @@ class Step:
     node: Node
     kind: Kind | None
     typed: BaseModel | None
+    usable: BaseModel | None  # the same without the keys that are wrong, as far as that validates
     errors: list[Any]  # of pydantic
     loops: tuple[str, ...]  # the loops it lies in, outermost first
 
@@ -66,8 +67,12 @@ class Context:
     def _step(self, index: int, node: Node) -> Step:
         kind = self.registry.kind(node.type)
         typed, errors = typed_config(kind.Config, node.config) if kind is not None else (None, [])
+        usable = typed
+        if kind is not None and typed is None:
+            wrong = {error["loc"][0] for error in errors if error["loc"]}
+            usable, _ = typed_config(kind.Config, {key: node.config[key] for key in node.config if key not in wrong})
         around = sorted((len(body), loop) for loop, body in self.bodies.items() if node.id in body)
-        return Step(index, node, kind, typed, errors, tuple(loop for _, loop in reversed(around)))
+        return Step(index, node, kind, typed, usable, errors, tuple(loop for _, loop in reversed(around)))
 
     def report(
         self,

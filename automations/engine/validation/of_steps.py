@@ -31,8 +31,8 @@ def check_steps(context: Context) -> None:
         for found in config_problems(step.errors, step.node.config, step.kind.Config, what, told):
             place = context.at(step, "config", *found.path)
             context.report(found.code, found.message, place, step.id, found.help)
-        if step.typed is not None:
-            for need in step.kind.needs(step.typed):
+        if step.usable is not None:
+            for need in step.kind.needs(step.usable):
                 _need(context, step, need)
         _allowed(context, step)
 

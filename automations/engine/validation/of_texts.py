@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from automations.engine.expressions import Expression, ExpressionError, Template, compile_expression, compile_template
@@ -99,7 +99,7 @@ def _sight(context: Context, step: Step, own_loop: bool = False) -> Sight:
     for loop in loops:
         config = context.graph.nodes[loop].config
         items[str(config.get("as") or "item")] = context.query_root(config.get("over"))
-    around = Step(step.index, step.node, step.kind, step.typed, [], loops)
+    around = replace(step, loops=loops)
     event = step.node.config.get("event") if step.node.type == "wait_until" else None
     return Sight(context.subjects(around), items, event if isinstance(event, str) else None)
 
