@@ -184,8 +184,25 @@ def _write(cursor: Any, entries: Sequence[_Entry], runs: dict[int, Any]) -> list
         )
     tell_runs(cursor, [Settled(entry.job, entry.verdict, entry.error) for entry in kept], runs)
     _ask_people([entry for entry in kept if entry.verdict.person])
+    _forget_erased(cursor, [entry.job.id for entry in kept if entry.verdict.wait is None and entry.job.customer_id])
     ring()
     return sorted(mine)
+
+
+def _forget_erased(cursor: Any, ids: Sequence[int]) -> None:
+    """A person erased while it was under way: now that it is settled, nothing of them is kept (SUP-06)."""
+    if not ids:
+        return
+    cursor.execute(_ERASE, [ids])
+    erased = [row[0] for row in cursor.fetchall()]
+    if erased:
+        cursor.execute("DELETE FROM automations_delivery_body WHERE delivery_id = ANY(%s)", [erased])
+
+
+_ERASE = """
+UPDATE automations_delivery d SET "to" = '', subject = '', envelope = '{}', outcome = NULL
+FROM accounts_customer c WHERE d.id = ANY(%s) AND c.id = d.customer_id AND c.erased_at IS NOT NULL RETURNING d.id
+"""
 
 
 def _reference(outcome: Outcome | None) -> str:

@@ -222,7 +222,9 @@ def test_a_batch_costs_a_fixed_number_of_queries(mail: MailServer) -> None:
         for _ in range(size):
             world.mail()
         delivery_limit = Delivery.objects.filter(state="QUEUED").count()
-        with CaptureQueriesContext(connection, ) as queries:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
             assert deliver_batch(limit=delivery_limit, threads=8) == size
         counts.append(len([query for query in queries if "onward" not in query["sql"][:20]]))
     # The larger batch may settle in more than one turn, as its mails come back one by one; what it claims is one turn.
