@@ -1,0 +1,73 @@
+"""Two connections at work at once: threads whose connection is closed, and waiting until one of them waits for a lock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connection
+
+
+class Racer:
+    """Runs `work` in a thread with a connection of its own; `result()` joins it and raises what it raised."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self._answer: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._answer = self._work()
+        except BaseException as error:  # handed to the test, which raises it
+            self._error = error
+        finally:
+            connection.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still at work."""
+        return self._thread.is_alive()
+
+    def result(self, timeout: float = 20) -> Any:
+        """What it answered."""
+        self._thread.join(timeout)
+        assert not self._thread.is_alive(), "the other side never finished"
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+def until_somebody_waits(racer: Racer, timeout: float = 10) -> None:
+    """Return when a connection of this database waits for a lock; fail when the racer ends without having waited."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select count(*) from pg_locks l join pg_stat_activity a on a.pid = l.pid"
+                " where not l.granted and a.datname = current_database()"
+            )
+            if cursor.fetchone()[0]:
+                return
+        assert racer.alive, "it did not wait for anybody"
+        time.sleep(0.01)  # polling the server's own table, which has no other way to be told
+    raise AssertionError("nobody waited for a lock")
+
+
+def together(*works: Callable[[], Any]) -> list[Any]:
+    """Start all of them at one moment; their answers in order."""
+    gate = threading.Barrier(len(works))
+
+    def started(work: Callable[[], Any]) -> Callable[[], Any]:
+        def run() -> Any:
+            gate.wait()
+            return work()
+
+        return run
+
+    racers = [Racer(started(work)) for work in works]
+    return [racer.result(60) for racer in racers]
