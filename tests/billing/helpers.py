@@ -51,7 +51,7 @@ def make_invoice(customer: Customer, total: str = "129.00", status: str = "open"
         subscription_id=subscription.pk if subscription else None,
         **fields,
     )
-    ids = {"actor": actor, "invoice_id": draft.pk}
+    ids: dict[str, Any] = {"actor": actor, "invoice_id": draft.pk}
     if status != "draft":
         finalize_invoice(**ids)
     if status == "paid":

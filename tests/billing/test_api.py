@@ -239,7 +239,7 @@ def _fill(workspace: Workspace, count: int) -> str:
     for _ in range(count):
         buyer = make_buyer(workspace)
         make_invoice(buyer, subscription=make_subscription(buyer), status="paid")
-    first = workspace.pk and Payment.objects.filter(workspace=workspace).earliest("pk").invoice.customer
+    first = Payment.objects.filter(workspace=workspace).earliest("pk").invoice.customer
     for _ in range(count):
         make_card(first)
     return first.public_id

@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from accounts.actor import Actor, system_actor
 from accounts.clock import evaluation_now
@@ -223,14 +224,9 @@ def test_many_are_voided_at_once_and_each_is_answered(
 
 
 def test_voiding_many_costs_no_more_statements_than_voiding_few(buyer: Customer) -> None:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
     def statements(count: int) -> int:
         rows = [make_invoice(buyer, subscription=make_subscription(buyer)) for _ in range(count)]
-        with CaptureQueriesContext(
-            connection,
-        ) as captured:
+        with CaptureQueriesContext(connection) as captured:
             void_invoices([InvoiceRequest(system_actor(buyer.workspace_id, 5), row.pk) for row in rows])
         return len(captured)
 
@@ -317,7 +313,12 @@ def test_an_invoice_needs_at_least_one_line(buyer: Customer, actor: Actor) -> No
 
 def test_references_of_another_workspace_or_customer_are_refused(buyer: Customer, actor: Actor) -> None:
     foreign, other = make_subscription(make_buyer()), make_subscription(make_buyer(buyer.workspace))
-    given = {"actor": actor, "customer_id": buyer.pk, "currency": "EUR", "lines": [NewLine("Plan", "1.00")]}
+    given: dict[str, Any] = {
+        "actor": actor,
+        "customer_id": buyer.pk,
+        "currency": "EUR",
+        "lines": [NewLine("Plan", "1.00")],
+    }
     with pytest.raises(Refusal, match="no subscription"):
         create_invoice(**given, subscription_id=foreign.pk)
     with pytest.raises(Refusal, match="another customer"):

@@ -8,6 +8,7 @@ from django.db import IntegrityError, transaction
 from accounts.actor import Actor
 from accounts.errors import Refusal
 from accounts.models import Customer
+from automations.engine.registry import registry
 from billing.models import Payment
 from billing.services.payments import pay_invoice, record_payment
 from tests.billing.helpers import (
@@ -101,8 +102,6 @@ def test_attempts_count_all_tries_and_failures_only_the_failed(buyer: Customer, 
 
 
 def test_the_snapshot_has_the_shape_of_the_contract(buyer: Customer, actor: Actor) -> None:  # CONTRACTS 7, sample
-    from automations.engine.registry import registry
-
     invoice = make_invoice(buyer, subscription=make_subscription(buyer))
     record_payment(
         actor=actor,
