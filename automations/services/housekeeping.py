@@ -137,7 +137,8 @@ def _keep_needed(table: str, partition: str) -> None:
         return
     sql = KEEP[table].format(partition=connection.ops.quote_name(partition), chunk=CHUNK)
     while True:
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = '200s'")  # it reads all runs, once a month
             cursor.execute(sql)
             if cursor.rowcount < CHUNK:
                 return
