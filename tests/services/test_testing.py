@@ -107,7 +107,10 @@ def test_time_is_simulated(workspace: Workspace) -> None:
 def test_a_recorded_event_is_walked_with_its_own_data(workspace: Workspace) -> None:
     customer = make_customer(workspace, segment="vip")
     event = happen(customer, payload={"seats": 12})
-    body = 'steps: [{id: c, type: condition, if: trigger.seats == 12 and customer.segment == "vip", then: [{id: yes, type: action, action: add_tag, tag: a}]}]'
+    body = (
+        "steps: [{id: c, type: condition, if: trigger.seats == 12 and customer.segment == 'vip', "
+        "then: [{id: yes, type: action, action: add_tag, tag: a}]}]"
+    )
     result = rehearse(made(workspace, body), event_id=event)
     assert walked(result) == ["c", "yes"]
     settle()
@@ -116,7 +119,8 @@ def test_a_recorded_event_is_walked_with_its_own_data(workspace: Workspace) -> N
 
 def test_a_real_customer_takes_the_place_of_the_samples(workspace: Workspace) -> None:
     customer = make_customer(workspace, name="Bo", segment="vip")
-    body = 'steps: [{id: task, type: action, action: create_task, message: "{{customer.name}} is {{customer.segment}}, {{trigger.customer.name}}"}]'
+    message = "{{customer.name}} is {{customer.segment}}, {{trigger.customer.name}}"
+    body = f'steps: [{{id: task, type: action, action: create_task, message: "{message}"}}]'
     result = rehearse(made(workspace, body, trigger=FAILED), customer_id=customer.pk)
     assert result.simulation.rows[0].input["message"] == "Bo is vip, Bo"
 
