@@ -198,6 +198,7 @@ class Walk:
             self._iterate(node, move.frame)
         elif isinstance(move, End):
             self._log(node, "succeeded", None, output=move.output)
+            self.run.steps_executed += not node.fallback
             self._end(states.COMPLETED, move.reason)
         return None
 

@@ -91,9 +91,10 @@ def _copy_log(cursor: Any, walks: Sequence[Walk]) -> None:
 
 
 def _copy_deliveries(cursor: Any, effects: Iterable[Effect], now: datetime) -> None:
+    rows = [_delivery_row(effect, now) for effect in effects]  # before the COPY: no other statement may run within it
     with cursor.copy(f"COPY automations_delivery ({_DELIVERY_COLUMNS}) FROM STDIN") as copy:
-        for effect in effects:
-            copy.write_row(_delivery_row(effect, now))
+        for row in rows:
+            copy.write_row(row)
 
 
 def delivery_key(run_id: int, visit: int, number: int) -> str:
