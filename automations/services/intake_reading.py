@@ -74,7 +74,7 @@ def _event(data: Any, place: str) -> Posted:
     for key in data:
         if key not in KEYS:
             raise unknown_key(str(key), KEYS, place.rstrip("."))
-    payload = data.get("payload") or {}
+    payload = {} if data.get("payload") is None else data["payload"]
     if not isinstance(payload, dict):
         _wrong(f"{place}payload", "must be an object")
     _refuse_large(payload, place)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from django.db import transaction
 
@@ -106,13 +108,25 @@ def test_the_second_look_waits_for_a_router_that_is_at_work(workspace, customer)
     automation = on(workspace, "type: event, event: sign", steps=WAIT)
     happen(customer)
     route_all()
-    happen(customer, "ping")
+    routed, go = threading.Event(), threading.Event()
+
+    def slow_router() -> None:
+        happen(customer, "ping")
+        with transaction.atomic():
+            route_all()  # sees no waiting run
+            routed.set()
+            assert go.wait(10)
+
     with transaction.atomic():
-        route_all()  # saw no waiting run, and has not committed
-        other = Racer(lambda: (advance(), look_again()))
-        until_somebody_waits(other)
-        assert Run.objects.get(automation=automation).status == "WAITING_FOR_EVENT"
-    other.result()
+        advance()  # decides to wait; nobody sees it yet
+        router = Racer(slow_router)
+        assert routed.wait(10)
+    look = Racer(look_again)
+    until_somebody_waits(look)
+    assert runs(automation)[0].status == "WAITING_FOR_EVENT"
+    go.set()
+    router.result()
+    assert look.result() == 1
     assert runs(automation)[0].status == "RUNNING"
 
 

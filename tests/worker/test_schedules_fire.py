@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.clock import evaluation_now, set_clock
 from accounts.models import Installation
@@ -141,9 +143,6 @@ def test_three_schedulers_fire_each_schedule_once(workspace):  # RELIABILITY 11
 
 
 def test_firing_takes_no_more_queries_for_many_records(workspace):  # "nothing per event or run"
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
     for _ in range(2):
         make_customer(workspace)
     where = 'customer.country != "US"'
@@ -156,4 +155,4 @@ def test_firing_takes_no_more_queries_for_many_records(workspace):  # "nothing p
         with CaptureQueriesContext(connection) as queries:
             assert fire_schedules() == 1
         counts.append(len(queries))
-    assert counts[0] == counts[1]
+    assert counts[1] <= counts[0]
