@@ -109,7 +109,7 @@ def test_names_and_positions_of_the_new_text_are_kept() -> None:
     assert (node.id, node.name, node.position) == ("a", "New", None)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(definitions())
 def test_a_text_without_ids_finds_all_of_its_ids_again(definition: Definition) -> None:
     text = to_yaml(definition, REGISTRY, plain=True)

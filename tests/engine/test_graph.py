@@ -55,7 +55,7 @@ class TestOrder:
         definition = build(*line("l", "z"), ("l", "each", "i"))
         assert [node.id for node in canonical(definition).nodes] == ["l", "i", "z"]
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
     @given(definitions(), st.randoms(use_true_random=False))
     def test_the_order_given_does_not_matter(self, definition: Definition, chance: random.Random) -> None:
         nodes, edges = list(definition.nodes), list(definition.edges)
@@ -65,7 +65,7 @@ class TestOrder:
         plain = Definition(definition.name, definition.trigger, definition.nodes, definition.edges)
         assert canonical(shuffled) == canonical(plain)
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
     @given(definitions())
     def test_every_wire_leads_forward_where_there_is_no_cycle(self, definition: Definition) -> None:
         place = {node.id: index for index, node in enumerate(definition.nodes)} | {"trigger": -1}
@@ -113,7 +113,7 @@ class TestCycles:
         # STP-25
         assert cycles(build(*line("c"), ("c", "true", "z"), ("c", "false", "z"))) == ()
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(definitions(), st.data())
     def test_a_definition_is_accepted_only_while_acyclic_and_connected(
         self, definition: Definition, data: st.DataObject

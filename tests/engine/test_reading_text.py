@@ -139,7 +139,7 @@ class TestJsonCorpus:
     def test_the_line_is_told(self) -> None:
         assert refused('{\n "a": 1,\n "b": oops\n}', "json").problems[0].line == 3
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.recursive(
             st.one_of(

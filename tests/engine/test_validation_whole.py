@@ -21,7 +21,7 @@ from automations.engine.writing import to_data
 from tests.engine.definitions import DATA, definitions
 from tests.engine.kinds_for_tests import REGISTRY
 
-FEW = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
 EVERYTHING = Path("tests/engine/samples/everything.yaml").read_text()
 
 #: CONTRACTS 4.

@@ -18,7 +18,7 @@ from tests.engine.kinds_for_tests import REGISTRY
 
 QUICK_START = Path("docs/samples/quick-start.yaml").read_text()
 EVERYTHING = Path("tests/engine/samples/everything.yaml").read_text()
-FEW = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=75, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def build(nodes: dict[str, Any], *edges: tuple[str, str, str], **more: Any) -> Definition:
@@ -62,7 +62,7 @@ class TestIdentity:
         again = read_definition(to_yaml(definition, REGISTRY, plain=True), REGISTRY, "yaml").definition
         assert again == without_positions(definition)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(DATA)
     def test_configuration_of_any_kind_survives(self, body: Any) -> None:
         definition = build({"hook": ("send_webhook", {"body": body})})
@@ -351,7 +351,9 @@ class TestGraphData:
 
 
 class TestYamlText:
-    @pytest.mark.parametrize("word", ["yes", "no", "on", "off", "true", "null", "~", "1", "1.5", "1e5", "2026-11-20", "=", ""])
+    @pytest.mark.parametrize(
+        "word", ["yes", "no", "on", "off", "true", "null", "~", "1", "1.5", "1e5", "2026-11-20", "=", ""]
+    )
     def test_what_other_readers_would_take_for_a_value_stands_in_quotes(self, word: str) -> None:
         definition = build({"t": ("create_task", {"message": word})})
         assert f'message: "{word}"' in to_yaml(definition, REGISTRY)
@@ -371,7 +373,7 @@ class TestYamlText:
         definition = build({"t": ("create_task", {"fields": {"k" * 3000: 1, "n": [["a", ["b"]], [], {}]}})})
         assert read_definition(to_yaml(definition, REGISTRY), REGISTRY).definition == definition
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(st.text(st.characters(exclude_characters="\x00", exclude_categories=("Cs",))))
     def test_every_text_survives(self, text: str) -> None:
         definition = build({"t": ("create_task", {"message": text})})
