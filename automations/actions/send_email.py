@@ -109,7 +109,7 @@ class SendEmail(OutsideAction):
         mail = Envelope(
             kind="email",
             body=_body(config, scope, template, sender),
-            subject=checked_header(scope.text(config.subject or template["subject"], "header")).strip()[:998],
+            subject=checked_header(scope.text(config.subject or (template or {})["subject"], "header")).strip()[:998],
             customer_mail=kind == "customer",
             waits=False,
             retries=5,

@@ -125,7 +125,7 @@ def _text_problem(text: str, place: str, longest: int) -> str:
     if "\x00" in text:
         return "must not contain a NUL character"
     try:
-        compile_template(text, template_names(), place)  # type: ignore[arg-type]  # one of the two places above
+        compile_template(text, template_names(), place)
     except ExpressionError as error:
         return str(error)
     return ""

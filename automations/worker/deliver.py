@@ -36,7 +36,7 @@ def deliver_batch(limit: int = BATCH, kinds: Sequence[str] | None = None, thread
     """Make, read back or set aside up to `limit` deliveries that are due, of these kinds (None: all). Answers how
     many it settled or tried; 0: nothing is due. With `threads` 1 they are made one after the other in this thread."""
     try:
-        count = threads or getattr(settings, "ONWARD_DELIVERY_THREADS", THREADS)
+        count = int(threads or getattr(settings, "ONWARD_DELIVERY_THREADS", None) or THREADS)
         return _in_turn(limit, kinds) if count == 1 else _Batch(limit, kinds, count).run()
     finally:
         smtp.close_all()

@@ -61,7 +61,7 @@ class _Facts:
 def check(cursor: Any, jobs: Iterable[Job]) -> Checked:
     """Sort the jobs of a claim, in its transaction. Locks runs and customers in share mode, so that a cancel or
     unsubscribe comes before the claim or after it (RELIABILITY 21, 22)."""
-    checked, acting = Checked(), []
+    checked, acting = Checked(), list[Job]()
     for job in jobs:
         (acting if job.mode != "read_back" else checked.go).append(job)
     if not acting:

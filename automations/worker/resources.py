@@ -56,7 +56,7 @@ def _email_templates(workspace_id: int, keys: Keys) -> Mapping[str | None, Any]:
     """Templates by slug. Their bodies are kept by hash first, so that a mail already queued keeps the text it was
     queued with."""
     rows = EmailTemplate.objects.filter(workspace_id=workspace_id, slug__in=[key for key in keys if key])
-    found = {
+    found: dict[str | None, Any] = {
         row.slug: {"subject": row.subject, "body": row.body, "kind": row.kind, "text": text_hash(row.body)}
         for row in rows
     }

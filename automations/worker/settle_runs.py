@@ -129,7 +129,7 @@ def _answers(cursor: Any, ended: Sequence[tuple[RunRow, Settled]]) -> dict[int, 
     )
     rows: dict[int, list[tuple[int, str, str | None]]] = defaultdict(list)
     for run_id, *rest in cursor.fetchall():
-        rows[run_id].append(tuple(rest))  # type: ignore[arg-type]  # the three columns after the run's id
+        rows[run_id].append(tuple(rest))
     fresh = {item.job.id: item.verdict.answer for _, item in ended}
     return {
         run.id: {
