@@ -16,8 +16,5 @@ class BillingConfig(AppConfig):
         from billing import plug
 
         for package in PACKAGES:
-            try:
-                registry.walk(f"billing.{package}")
-            except ImportError as error:  # INTERIM while parts are being written side by side
-                print(f"INTERIM billing.{package}: {error}", file=__import__("sys").stderr)
+            registry.walk(f"billing.{package}")
         plug.connect()
