@@ -34,14 +34,9 @@ def database_url(transactional_db: None) -> str:
     return Database(**place).as_url()
 
 
-PARTITIONED = ("automations_step_log", "automations_evaluation", "automations_event_content", "automations_delivery_body")
+@pytest.fixture(scope="session", autouse=True)
+def fast_flush() -> None:
+    """See tests/flushing.py."""
+    from tests import flushing
 
-
-@pytest.fixture(autouse=True)
-def empty_partitions(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Django's flush leaves tables without a managed model alone: empty the partitioned ones after a test that commits."""
-    yield
-    marker = request.node.get_closest_marker("django_db")
-    if (marker and marker.kwargs.get("transaction")) or "transactional_db" in request.fixturenames:
-        with connection.cursor() as cursor:
-            cursor.execute(f"TRUNCATE {', '.join(PARTITIONED)}")
+    flushing.install()

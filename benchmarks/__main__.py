@@ -1,0 +1,197 @@
+"""`make bench`: W1 and W2 of PERFORMANCE.md, the product and the floor in turn on one PostgreSQL; prints tables, writes JSON.
+
+    python -m benchmarks [--rounds 5] [--runs 10000] [--storm 100000] [W1 W2]
+
+Each measurement counts its own rows afterwards; a wrong count is an error, not a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+PROCESSES = 2
+LIMIT = 600  # seconds for one measurement
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workloads", nargs="*", help="W1 W2 (default: both)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=10_000, help="runs of W1")
+    parser.add_argument("--storm", type=int, default=100_000, help="parked runs of W2")
+    options = parser.parse_args()
+    names = [name for given in options.workloads or ["W1", "W2"] for name in given.upper().split(",")]
+    with bench_database() as dsn:
+        results = {name: WORKLOADS[name](dsn, options) for name in names}
+    for name, rows in results.items():
+        report(name, rows)
+    path = Path(__file__).parent / "results" / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1))
+    print(f"\nwritten to {path}")
+
+
+@contextmanager
+def bench_database() -> Iterator[str]:
+    """A database of its own on the configured server, with the server's own settings; dropped at the end."""
+    from benchmarks.database import database
+
+    with database() as dsn:
+        import django
+
+        django.setup()
+        yield dsn
+
+
+@contextmanager
+def workers(target: Callable[..., None], *arguments: Any) -> Iterator[None]:
+    """Two worker processes, started before the clock and ended after it."""
+    context = multiprocessing.get_context("fork")
+    stop = context.Event()
+    children = [context.Process(target=target, args=(*arguments, stop)) for _ in range(PROCESSES)]
+    for child in children:
+        child.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for child in children:
+            child.join()
+
+
+def until(done: Callable[[], bool]) -> None:
+    """Poll gently: the polling must not be what is measured."""
+    end = time.monotonic() + LIMIT
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError("the measurement did not come to its end")
+        time.sleep(0.02)
+
+
+def cpu() -> float:
+    """CPU seconds of this process and its ended children."""
+    mine, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
+
+
+def in_turn(rounds: int, contenders: dict[str, Callable[[int], float]]) -> dict[str, list[dict[str, float]]]:
+    """A B A B: each contender once a round; answers seconds and application CPU of each."""
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name, measure in contenders.items():
+            before = cpu()
+            seconds = measure(number)
+            if number:  # the first round warms caches and is not counted
+                rows[name].append({"seconds": seconds, "cpu": cpu() - before})
+    return rows
+
+
+def w1(dsn: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The dunning drip: from the first enrolment to the last completion."""
+    from benchmarks import floor, product
+
+    workspace = product.prepare(options.runs)
+    customers = product.customer_ids()
+
+    def run_floor(number: int) -> float:
+        floor.prepare(dsn)
+        with workers(floor.work, dsn):
+            started = time.monotonic()
+            floor.enrol(dsn, 1, options.runs)
+            until(lambda: floor.finished(dsn)[0] == options.runs)
+            seconds = time.monotonic() - started
+        expect(floor.finished(dsn), options.runs)
+        return seconds
+
+    def run_product(number: int) -> float:
+        product.clear()
+        close()
+        with workers(product.work):
+            started = time.monotonic()
+            product.enrol(workspace, customers, number)
+            until(lambda: product.finished()[0] == options.runs)
+            seconds = time.monotonic() - started
+        expect(product.finished(), options.runs)
+        return seconds
+
+    rows = in_turn(options.rounds, {"floor": run_floor, "product": run_product})
+    return {"count": options.runs, "unit": "runs/s", "must": 4.0, "rows": rows}
+
+
+def expect(found: tuple[int, int, int], runs: int) -> None:
+    """All complete, exactly six log rows and two deliveries a run."""
+    if found != (runs, 6 * runs, 2 * runs):
+        raise AssertionError(f"{found} in place of {(runs, 6 * runs, 2 * runs)}")
+
+
+def close() -> None:
+    """Forked workers must not share a connection."""
+    from django.db import connections
+
+    connections.close_all()
+
+
+def w2(dsn: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The timer storm: until each of the parked runs has advanced one step."""
+    from benchmarks import floor, product
+
+    workspace = product.prepare(1_000)
+    customers = product.customer_ids()
+    past = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def run_floor(number: int) -> float:
+        floor.prepare(dsn)
+        floor.park(dsn, options.storm, past)
+        started = time.monotonic()
+        with workers(floor.work, dsn):
+            until(lambda: floor.moved(dsn) == options.storm)
+            seconds = time.monotonic() - started
+        return seconds
+
+    def run_product(number: int) -> float:
+        product.clear()
+        product.park(workspace, customers, options.storm, past)
+        close()
+        started = time.monotonic()
+        with workers(product.work):
+            until(lambda: product.moved() == options.storm)
+            seconds = time.monotonic() - started
+        return seconds
+
+    rows = in_turn(options.rounds, {"floor": run_floor, "product": run_product})
+    return {"count": options.storm, "unit": "timers/s", "must": 3.0, "rows": rows}
+
+
+WORKLOADS = {"W1": w1, "W2": w2}
+
+
+def report(name: str, result: dict[str, Any]) -> None:
+    """Medians and ranges, and the ratio of each round to the floor of the same round."""
+    rows, count = result["rows"], result["count"]
+    print(f"\n{name}: {count:,} ({result['unit']}), {len(rows['floor'])} rounds in turn")
+    print(f"  {'contender':10} {'median s':>9} {'range':>15} {'per second':>11} {'app CPU ms':>11}")
+    for contender, measured in rows.items():
+        seconds = [row["seconds"] for row in measured]
+        median = statistics.median(seconds)
+        each = statistics.median(row["cpu"] for row in measured) / count * 1000
+        print(f"  {contender:10} {median:9.2f} {min(seconds):7.2f}-{max(seconds):6.2f} {count / median:11,.0f} {each:11.3f}")
+    ratios = [mine["seconds"] / base["seconds"] for mine, base in zip(rows["product"], rows["floor"], strict=True)]
+    result["ratios"] = ratios
+    print(f"  ratio to the floor: median {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}), must be <= {result['must']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The floor: what a person would write by hand for these workloads and nothing else. psycopg 3, a Python state machine, claims of
+500 with SKIP LOCKED, COPY for logs and outbox, one UPDATE .. FROM. No tenancy, filters, templates, versions, tallies or checks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+BATCH = 500
+SCHEMA = """
+DROP TABLE IF EXISTS floor_event, floor_run, floor_log, floor_outbox;
+CREATE TABLE floor_event (id bigint PRIMARY KEY, name text NOT NULL, subject bigint NOT NULL, payload jsonb NOT NULL);
+CREATE TABLE floor_run (id bigserial PRIMARY KEY, event_id bigint NOT NULL UNIQUE, subject bigint NOT NULL, status smallint NOT NULL
+    DEFAULT 0, node smallint NOT NULL DEFAULT 0, seq int NOT NULL DEFAULT 0, due_at timestamptz, failures int NOT NULL, ended_at timestamptz)
+    WITH (fillfactor = 85);
+CREATE INDEX ON floor_run (due_at) WHERE status = 0;
+CREATE TABLE floor_log (run_id bigint, seq int, node smallint, at timestamptz, result text, PRIMARY KEY (run_id, seq));
+CREATE TABLE floor_outbox (run_id bigint, seq int, recipient text, subject text, sent_at timestamptz, PRIMARY KEY (run_id, seq));
+CREATE INDEX ON floor_outbox (run_id) WHERE sent_at IS NULL;
+"""
+_CLAIM = (
+    "SELECT id, subject, node, seq, failures FROM floor_run WHERE status = 0 AND due_at <= now() ORDER BY due_at LIMIT %s "
+    "FOR UPDATE SKIP LOCKED"
+)
+_UPDATE = (
+    "UPDATE floor_run r SET status = u.status, node = u.node, seq = u.seq, due_at = u.due_at, ended_at = u.ended_at FROM "
+    "unnest(%s::bigint[], %s::smallint[], %s::smallint[], %s::int[], %s::timestamptz[], %s::timestamptz[]) "
+    "AS u(id, status, node, seq, due_at, ended_at) WHERE r.id = u.id"
+)
+
+
+def prepare(dsn: str) -> None:
+    """Fresh tables."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(SCHEMA)
+
+
+def enrol(dsn: str, first: int, count: int) -> None:
+    """Record `count` events and start a run of each, 500 a transaction."""
+    with psycopg.connect(dsn) as connection:
+        for start in range(first, first + count, BATCH):
+            ids = range(start, min(start + BATCH, first + count))
+            with connection.cursor() as cursor, cursor.copy("COPY floor_event FROM STDIN") as copy:
+                for id in ids:
+                    copy.write_row((id, "payment.failed", id, '{"failureCount": 1}'))
+            connection.execute(
+                "INSERT INTO floor_run (event_id, subject, failures, due_at) SELECT id, subject, (payload->>'failureCount')::int, "
+                "now() FROM floor_event WHERE id = ANY(%s)",
+                [list(ids)],
+            )
+            connection.commit()
+
+
+def park(dsn: str, count: int, due: datetime) -> None:
+    """`count` runs that stand on a delay, all due at one moment."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO floor_run (event_id, subject, failures, node, due_at) SELECT g, g, 1, 7, %s FROM generate_series(1, %s) g",
+            [due, count],
+        )
+
+
+def work(dsn: str, stop: Any) -> None:
+    """Claim, walk, commit until `stop` is set."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("SET enable_sort = off")
+        connection.execute("SET enable_bitmapscan = off")
+        connection.commit()
+        while not stop.is_set():
+            if not _batch(connection):
+                stop.wait(0.005)
+
+
+def _batch(connection: psycopg.Connection[Any]) -> int:
+    rows = connection.execute(_CLAIM, [BATCH]).fetchall()
+    if not rows:
+        connection.rollback()
+        return 0
+    now = datetime.now(UTC)
+    logs: list[tuple[Any, ...]] = []
+    outbox: list[tuple[Any, ...]] = []
+    ends = [_walk(row, now, logs, outbox) for row in rows]
+    with connection.cursor() as cursor:
+        with cursor.copy("COPY floor_log FROM STDIN") as copy:
+            for log in logs:
+                copy.write_row(log)
+        if outbox:
+            with cursor.copy("COPY floor_outbox (run_id, seq, recipient, subject) FROM STDIN") as copy:
+                for mail in outbox:
+                    copy.write_row(mail)
+        cursor.execute(_UPDATE, [list(column) for column in zip(*ends, strict=True)])
+    connection.commit()
+    return len(rows)
+
+
+def _walk(row: tuple[Any, ...], now: datetime, logs: list[tuple[Any, ...]], outbox: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """condition, e-mail, a delay already past, condition, e-mail, end; node 7 is the delay of W2."""
+    id, subject, node, seq, failures = row
+    while True:
+        seq += 1
+        if node in (0, 3):
+            logs.append((id, seq, node, now, "true" if failures == 1 else "false"))
+            node += 1
+        elif node in (1, 4):
+            logs.append((id, seq, node, now, "queued"))
+            outbox.append((id, seq, f"customer-{subject}@example.com", f"Payment failed {failures}"))
+            node += 1
+        elif node == 2:
+            logs.append((id, seq, node, now, "past"))
+            node += 1
+        elif node == 7:
+            logs.append((id, seq, node, now, "waited"))
+            return (id, 0, 8, seq, now + timedelta(days=30), None)
+        else:
+            logs.append((id, seq, node, now, "end"))
+            return (id, 1, node, seq, None, now)
+
+
+def finished(dsn: str) -> tuple[int, int, int]:
+    """Completed runs, log rows and outbox rows: the count that follows each measurement."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(
+            "SELECT (SELECT count(*) FROM floor_run WHERE status = 1), (SELECT count(*) FROM floor_log), (SELECT count(*) FROM floor_outbox)"
+        ).fetchone()
+    assert row is not None
+    return row
+
+
+def moved(dsn: str) -> int:
+    """Runs of W2 that have advanced."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT count(*) FROM floor_run WHERE node = 8").fetchone()
+    assert row is not None
+    return int(row[0])
