@@ -36,6 +36,7 @@ from automations.services.executions import (
 )
 from automations.services.find import find_automation
 
+PAGE = page("executions", ExecutionOut)
 QUERY = ("status", "customer", "step", "from", "to")
 
 
@@ -82,7 +83,7 @@ class Executions(ApiView):
     @describe(
         "executions_list",
         "Executions, newest first",
-        answer=page("executions", ExecutionOut),
+        answer=PAGE,
         query=["automation", *QUERY],
         paged=True,
         codes=["invalid", "unknown_key"],
@@ -101,7 +102,7 @@ class AutomationExecutions(ApiView):
     @describe(
         "automations_executions",
         "Executions of an automation, newest first",
-        answer=page("executions", ExecutionOut),
+        answer=PAGE,
         query=QUERY,
         paged=True,
         codes=["invalid", "unknown_key"],

@@ -19,9 +19,13 @@ from automations.worker.locks import lock_exclusively
 def in_order(actor: Actor, trigger: str) -> list[Automation]:
     """The automations of an exclusive trigger, the first asked first; PAUSED and DRAFT ones keep their place (PRI-10)."""
     actor.require("read")
+    return _rows(actor.workspace_id, trigger)
+
+
+def _rows(workspace_id: int, trigger: str) -> list[Automation]:
     _exclusive(trigger)
     return list(
-        Automation.objects.filter(workspace_id=actor.workspace_id, trigger_key=trigger, exclusive=True)
+        Automation.objects.filter(workspace_id=workspace_id, trigger_key=trigger, exclusive=True)
         .select_related("active_version")
         .order_by(F("priority").asc(nulls_last=True), "pk")
     )
@@ -44,7 +48,7 @@ def reorder(*, actor: Actor, trigger: str, order: Sequence[int]) -> list[Automat
     """Put all automations of a trigger into this order. `order` names each of them once, otherwise `invalid`: half an order
     would leave the others' places to chance."""
     actor.require("publish")
-    present = in_order(actor, trigger)
+    present = _rows(actor.workspace_id, trigger)
     before = [automation.public_id for automation in present]
     if sorted(order) != sorted(automation.pk for automation in present):
         raise Refusal(
@@ -55,7 +59,7 @@ def reorder(*, actor: Actor, trigger: str, order: Sequence[int]) -> list[Automat
     lock_exclusively([automation.pk for automation in present])
     _write(actor.workspace_id, trigger, order)
     record(actor, "priorities.set", trigger, {"order": before}, {"order": [public_id("auto", pk) for pk in order]})
-    return in_order(actor, trigger)
+    return _rows(actor.workspace_id, trigger)
 
 
 def _write(workspace_id: int, trigger: str, order: Sequence[int]) -> None:
@@ -90,6 +94,6 @@ def move_to(*, actor: Actor, automation: Automation, place: int) -> None:
             f"“{automation.name}” has no priority: every automation on its trigger runs.",
             {"fields": {"priority": ["only for automations with an exclusive trigger"]}},
         )
-    order = [other.pk for other in in_order(actor, automation.trigger_key) if other.pk != automation.pk]
+    order = [other.pk for other in _rows(actor.workspace_id, automation.trigger_key) if other.pk != automation.pk]
     order.insert(max(place, 1) - 1, automation.pk)
     reorder(actor=actor, trigger=automation.trigger_key, order=order)

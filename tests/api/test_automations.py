@@ -259,7 +259,9 @@ class TestDraft:
 
     def test_numbers_with_a_point_stay_exact(self, api: ApiClient) -> None:
         # DESIGN 4: numbers with a point are Decimals
-        body = '{"name": "N", "trigger": {"type": "manual"}, "nodes": [{"id": "hook", "type": "send_webhook", "config": {"url": "https://x.example/", "body": {"rate": 0.1, "big": 12345678901234567}}}], "edges": []}'
+        sent = '{"rate": 0.1, "big": 12345678901234567}'
+        node = '{"id": "hook", "type": "send_webhook", "config": {"url": "https://x.example/", "body": ' + sent + "}}"
+        body = '{"name": "N", "trigger": {"type": "manual"}, "nodes": [' + node + '], "edges": []}'
         made_id = api.post("/automations", body, content_type="application/json").json()["id"]
         raw = api.get(f"/automations/{made_id}/draft").content.decode()
         assert '"rate":0.1' in raw.replace(" ", "")
