@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from automations.engine.definition import Definition, Edge, Node
 from automations.engine.graph import canonical
@@ -21,7 +22,7 @@ def align(new: Definition, previous: Definition) -> Definition:
     """`new`, with the ids of the steps of `previous` that its steps continue: those of the same type and configuration first,
     then those of the same type at the same place. A step that continues none gets an id that `previous` did not have."""
     fixed = {node.id for node in new.nodes if not node.made} | spoken_of(new)
-    match = _Match(new, [node for node in previous.nodes if node.id not in fixed], _places(previous.edges))
+    match = _Match(new, previous, [node for node in previous.nodes if node.id not in fixed])
     match.ids |= {id: id for id in fixed}
     free = [node for node in new.nodes if node.id not in fixed]
     for fits in (_same_step, _same_type_and_place):
@@ -41,13 +42,16 @@ class _Match:
     """Steps of the previous version that are still to be had, and the ids given so far."""
 
     new: Definition
+    previous: Definition
     left: list[Node]
-    places: Mapping[str, Place]
     ids: dict[str, str] = field(default_factory=dict)
-    own: Mapping[str, Place] = field(default_factory=dict)
+    own: Mapping[str, Place] = field(init=False)
+    places: Mapping[str, Place] = field(init=False)
+    old_configs: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.own = _places(self.new.edges)
+        self.own, self.places = _places(self.new.edges), _places(self.previous.edges)
+        self.old_configs = {node.id: plain(node.config) for node in self.left}
 
     def here(self, node: Node) -> Place:
         """The outputs that lead to a new step, by the previous version's ids."""
@@ -64,7 +68,7 @@ class _Match:
 
 
 def _same_step(match: _Match, node: Node, old: Node) -> bool:
-    return bool(plain(node.config) == plain(old.config))
+    return bool(plain(node.config) == match.old_configs[old.id])
 
 
 def _same_type_and_place(match: _Match, node: Node, old: Node) -> bool:
