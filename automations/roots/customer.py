@@ -70,7 +70,7 @@ class CustomerRoot(Root):
     def resolve(self, workspace_id: int, refs: Sequence[Ref]) -> Sequence[Mapping[str, int] | None]:
         """One query. A reference is an id, `{"externalId": ...}` or `{"email": ...}`; a merged record is the one it went into."""
         texts = [ref for ref in refs if isinstance(ref, Mapping)]
-        wanted = {
+        wanted: dict[str, Any] = {
             "workspace": workspace_id,
             "ids": [ref for ref in refs if isinstance(ref, int)],
             "emails": [ref["email"].lower() for ref in texts if ref.get("email")],

@@ -16,7 +16,7 @@ from automations.services.events import NewEvent
 from automations.services.texts import definition_of
 from automations.worker.batch import Listening, Occurrence
 from automations.worker.gates import early, late
-from automations.worker.route import know
+from automations.worker.knowing import know
 
 MOST = 10_000  # records that a preview looks at
 

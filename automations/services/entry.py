@@ -26,13 +26,17 @@ from automations.worker.gates import Known, early, entry_key, late
 
 RUN_SUBJECTS = frozenset({"invoice", "subscription", "customer"})
 _IDS = "select nextval(pg_get_serial_sequence('automations_run', 'id')) from generate_series(1, %s)"
-# A key whose run has ended is free for a rule that asks only for unfinished ones: `once` in an earlier version left it.
+# A key whose run has ended is free for a rule that asks only for unfinished ones: `once` in an earlier version left it. It is
+# removed by the run that was seen to hold it, so that of two who take it at once one finds it taken.
+_LEFT = """
+delete from automations_entry e using unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[])
+    v (workspace_id, automation_id, key, run_id)
+where e.workspace_id = v.workspace_id and e.automation_id = v.automation_id and e.key = v.key and e.run_id = v.run_id
+"""
 _ENTRIES = """
 insert into automations_entry (workspace_id, automation_id, key, run_id, once)
 select * from unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::boolean[])
-on conflict (workspace_id, automation_id, key) do update set run_id = excluded.run_id, once = excluded.once
-where not excluded.once and not exists (
-    select 1 from automations_run r where r.id = automations_entry.run_id and r.ended_at is null)
+on conflict (workspace_id, automation_id, key) do nothing
 returning automation_id, key
 """
 _RUNS = """
@@ -141,13 +145,20 @@ def _take_keys(cursor: Any, entries: Entries) -> None:
     wanted = [item for item in entries.new if item.key and (item.once or item.run.end_reason is None)]
     if not wanted:
         return
-    rows = [(item.run.workspace_id, item.run.automation_id, item.key, item.run.id, item.once) for item in wanted]
+    left = [(*row, entries.known.left[row[1:]]) for item in wanted if (row := _key_of(item))[1:] in entries.known.left]
+    if left:
+        cursor.execute(_LEFT, [list(column) for column in zip(*sorted(set(left)), strict=True)])
+    rows = [(*_key_of(item), item.run.id, item.once) for item in wanted]
     cursor.execute(_ENTRIES, [list(column) for column in zip(*sorted(rows), strict=True)])
     taken = {tuple(row) for row in cursor.fetchall()}
     for item in wanted:
         if (item.run.automation_id, item.key) not in taken:
             item.decision.outcome, item.decision.gate = "skipped", "reentry"
             item.decision.reason = f"{item.key} was taken by another run at the same moment."
+
+
+def _key_of(item: Entering) -> tuple[int, int, str]:
+    return item.run.workspace_id, item.run.automation_id, item.key or ""
 
 
 def _row(run: LiveRun, now: datetime) -> tuple[Any, ...]:
@@ -183,7 +194,7 @@ def trigger_manually(
 ) -> Run:
     """Start a run of an ACTIVE automation with a manual trigger; it exists when this answers (TRG-03). The same key again answers
     the same run. Refusals `trigger_not_manual`, `wrong_state`, and `not_entered` with the gate in its details."""
-    from automations.worker.route import know  # routing enters through this module
+    from automations.worker.knowing import know  # routing enters through this module
 
     actor.require("operate")
     item = _manual(actor, automation)

@@ -4,6 +4,7 @@ times, names of steps and outcomes stay, so that counts still agree."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import connection
 
@@ -27,7 +28,7 @@ _STATEMENTS = (
 def empty_records(workspace_id: int, customers: Sequence[int]) -> None:
     """Empty them in the caller's transaction. A delivery that is under way keeps its bytes until it is settled: the same key goes
     with the same bytes (DESIGN 5.3)."""
-    names = {"workspace": workspace_id, "customers": list(customers)}
+    names: dict[str, Any] = {"workspace": workspace_id, "customers": list(customers)}
     with connection.cursor() as cursor:
         for statement in _STATEMENTS:
             cursor.execute(statement, names)

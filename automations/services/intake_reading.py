@@ -156,9 +156,8 @@ def _customer(value: Any, path: str) -> GivenCustomer | None:
     for key in value:
         if key not in CUSTOMER_KEYS:
             raise unknown_key(str(key), CUSTOMER_KEYS, path)
-    return GivenCustomer(
-        _customer_refs(value, path), {_FIELDS.get(key, key): item for key, item in value.items() if key != "id"}
-    )
+    fields = {_FIELDS.get(str(key), str(key)): item for key, item in value.items() if key != "id"}
+    return GivenCustomer(_customer_refs(value, path), fields)
 
 
 def _customer_refs(value: Mapping[str, Any], path: str) -> list[Ref]:

@@ -42,7 +42,11 @@ def learn(events: Sequence[NewEvent]) -> None:
     if not news:
         return
     with connection.cursor() as cursor:
-        columns = [[key[0] for key in news], [key[1] for key in news], [dumps(paths) for paths in news.values()]]
+        columns: list[Any] = [
+            [key[0] for key in news],
+            [key[1] for key in news],
+            [dumps(paths) for paths in news.values()],
+        ]
         cursor.execute(_UPSERT, [*columns, MOST_PATHS])
     transaction.on_commit(lambda: _remember(news, today))
 

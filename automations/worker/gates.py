@@ -31,6 +31,7 @@ class Known:
     limits: Mapping[int, tuple[int | None, int | None]] = field(default_factory=dict)  # on stages, global
     erased: frozenset[int] = frozenset()
     entries: dict[tuple[int, str], int] = field(default_factory=dict)  # automation and key -> run
+    left: dict[tuple[int, str], int] = field(default_factory=dict)  # keys that ended runs left behind, free to be taken
 
 
 def early(item: Listening, occurrence: Occurrence, known: Known) -> Stop | None:

@@ -51,7 +51,8 @@ def read_listening(ids: Collection[int]) -> list[Listening]:
 
 
 def _listening(row: Sequence[Any], plan: Plan) -> Listening:
-    return Listening(*row, plan=plan)
+    id, workspace_id, state, version_id, number, priority, scoped = row
+    return Listening(id, workspace_id, state, version_id, number, priority, scoped, plan)
 
 
 def hears(item: Listening, occurrence: Occurrence) -> bool:

@@ -44,4 +44,5 @@ def _fetch(statement: str, parameters: list[Any]) -> list[LiveRun]:
 
 
 def _run(row: Sequence[Any], plan: Any) -> LiveRun:
-    return LiveRun(*row[:6], loads(row[6]), *row[7:13], loads(row[13]) or {}, row[14], plan)
+    fields = [*row[:6], loads(row[6]), *row[7:13], loads(row[13]) or {}, row[14], plan]
+    return LiveRun(*fields)
