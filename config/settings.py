@@ -160,19 +160,18 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = not SECURE
 LOGGING = logging_settings(_env.onward_log, as_json=SECURE)
 
-REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
-if (BASE_DIR / "accounts/api/authentication.py").exists():
-    REST_FRAMEWORK |= {
-        "DEFAULT_AUTHENTICATION_CLASSES": [
-            "accounts.api.authentication.KeyAuthentication",
-            "accounts.api.authentication.BrowserAuthentication",
-        ],
-        "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.ScopePermission"],
-        "DEFAULT_THROTTLE_CLASSES": ["accounts.api.throttling.KeyThrottle"],
-        "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        "EXCEPTION_HANDLER": "accounts.api.exceptions.handle_exception",
-        "UNAUTHENTICATED_USER": None,
-    }
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.KeyAuthentication",
+        "accounts.api.authentication.BrowserAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.ScopePermission"],
+    "DEFAULT_THROTTLE_CLASSES": ["accounts.api.throttling.KeyThrottle"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "EXCEPTION_HANDLER": "accounts.api.exceptions.handle_exception",
+    "UNAUTHENTICATED_USER": None,
+}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Onward",
     "VERSION": "1",

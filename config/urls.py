@@ -1,7 +1,5 @@
 """Addresses of the installation. Each app brings its own under `/api/v1/`."""
 
-from importlib.util import find_spec
-
 from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
@@ -19,11 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("admin/", admin.site.urls),
-]
-urlpatterns += [
-    path("api/v1/", include(f"{app}.api.urls"))
-    for app in ("accounts", "automations", "billing")
-    if find_spec(f"{app}.api") and find_spec(f"{app}.api.urls")
+    *(path("api/v1/", include(f"{app}.api.urls")) for app in ("accounts", "automations", "billing")),
 ]
 if settings.DEBUG:  # Django's own page for unknown addresses would hide `handler404` there
     urlpatterns.append(fallback)
