@@ -83,7 +83,7 @@ def _checks() -> dict[str, dict[str, Any]]:
         return {"database": {"ok": True}, "migrations": {"ok": False, "message": "Run `manage.py migrate`."}}
     alive = _value(WORKERS, worker_silence())
     due, age = _rows(DUE)[0]
-    workers = {"ok": alive > 0, "alive": alive}
+    workers: dict[str, Any] = {"ok": alive > 0, "alive": alive}
     if not alive:
         workers["message"] = "No worker gave a sign of life. Start `manage.py work` or `manage.py qcluster`."
     return {

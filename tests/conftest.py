@@ -30,8 +30,8 @@ def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: N
 def database_url(transactional_db: None) -> str:
     """The test database as a URL, for processes that a test starts."""
     found = connection.settings_dict
-    place = {key.lower(): str(found[key]) for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
-    return Database(**place).as_url()
+    name, user, password, host, port = (str(found[key]) for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT"))
+    return Database(name, user, password, host, port).as_url()
 
 
 @pytest.fixture(scope="session", autouse=True)
