@@ -69,6 +69,12 @@ class Subscription(BillingObject):
         ]
         indexes = [
             newest_first("subscription"),
+            # services/endings.py: what time alone will change
+            models.Index(
+                fields=["cancel_at", "trial_end"],
+                condition=~Q(status__in=ENDED_SUBSCRIPTIONS) & (Q(cancel_at__isnull=False) | Q(status="trialing")),
+                name="subscription_turning",
+            ),
             # the customer's `subscriptionStatus`, and the customer's page
             models.Index(fields=["customer", "id"], name="subscription_of_customer"),
         ]

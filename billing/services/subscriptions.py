@@ -73,7 +73,7 @@ def create_subscription(
         status=status,
         collection_method=collection_method,
         current_period_start=now,
-        current_period_end=trial_end or _period_end(prices, now),
+        current_period_end=trial_end or period_end(prices, now),
         trial_end=trial_end,
         external_id=clean_external_id(external_id),
         metadata=changed_metadata({}, metadata),
@@ -113,7 +113,7 @@ def _intervals(prices: Sequence[Price]) -> set[str]:
     return {price.interval for price in prices} - {"one_time"}
 
 
-def _period_end(prices: Sequence[Price], start: datetime) -> datetime:
+def period_end(prices: Sequence[Price], start: datetime) -> datetime:
     """The end of a period; it lasts a month where only one-time prices are subscribed to."""
     length = parse_duration(PERIODS[next(iter(_intervals(prices)), "monthly")])
     return length.after(start, ZoneInfo("UTC"))
@@ -160,7 +160,7 @@ def activate_subscription(*, actor: Actor, subscription_id: int) -> Subscription
 def _start_period(subscription: Subscription, now: datetime) -> None:
     prices = [item.price for item in subscription.items.select_related("price")]
     subscription.current_period_start = now
-    subscription.current_period_end = _period_end(prices, now)
+    subscription.current_period_end = period_end(prices, now)
 
 
 def activation(before: str) -> str:
@@ -200,20 +200,29 @@ def cancel_subscription(
 
 
 def _cancel_now(subscription: Subscription, cause: int | None, now: datetime) -> list[Happening]:
-    change_status(subscription, "canceled", cause, now)
-    subscription.canceled_at = now
-    subscription.save()
-    invoices = _stop_collecting(subscription, cause, now)
+    invoices = cancel_many([subscription], cause, now)
     return [
         of_subscription(subscription, "canceled", cause),
         *(of_invoice(invoice, "updated", cause, again=True) for invoice in invoices),
     ]
 
 
-def _stop_collecting(subscription: Subscription, cause: int | None, now: datetime) -> list[Invoice]:
-    """Cancelling turns automatic collection off on the subscription's unpaid invoices (REQUIREMENTS 4.2)."""
-    unpaid = Invoice.objects.filter(subscription=subscription, status__in=["draft", "open"], auto_advance=True)
-    invoices = list(unpaid.order_by("pk").select_for_update(no_key=True))
+def cancel_many(subscriptions: Sequence[Subscription], cause: int | None, now: datetime) -> list[Invoice]:
+    """End locked subscriptions and turn automatic collection off on their unpaid invoices (REQUIREMENTS 4.2), in a fixed number
+    of statements; answers those invoices. The caller emits."""
+    for subscription in subscriptions:
+        change_status(subscription, "canceled", cause, now)
+        subscription.canceled_at = now
+    fields = ["status", "canceled_at", "changed_by_run", "revision", "updated_at"]
+    Subscription.objects.bulk_update(subscriptions, fields)
+    return _stop_collecting(subscriptions, cause, now)
+
+
+def _stop_collecting(subscriptions: Sequence[Subscription], cause: int | None, now: datetime) -> list[Invoice]:
+    unpaid = Invoice.objects.filter(
+        subscription__in=[row.pk for row in subscriptions], status__in=["draft", "open"], auto_advance=True
+    )
+    invoices = list(unpaid.order_by("pk").select_for_update(no_key=True, of=("self",)))
     for invoice in invoices:
         invoice.auto_advance = False
         invoice.next_payment_attempt = None

@@ -98,6 +98,7 @@ def test_a_decline_is_a_result_to_branch_on(buyer: Customer) -> None:  # C-24
     automation = live(buyer.workspace, DUNNING)
     invoice = make_invoice(buyer)
     fail(invoice)
+    settle()
     pass_time("+3d", deliver=True)
     run = the_run(automation)  # one at a time, and its own failed payment does not start it again
     assert run.status == "COMPLETED"
