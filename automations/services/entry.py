@@ -18,11 +18,13 @@ from automations.engine import states
 from automations.engine.registry import registry
 from automations.engine.subjects import narrowest
 from automations.models import Automation, Run
-from automations.services.events import NewEvent, load_events, record_events
+from automations.services.events import NewEvent, load_events, record_events, short
 from automations.services.jsontext import dumps
 from automations.worker import bell
 from automations.worker.batch import Decision, Listening, LiveRun, Occurrence
 from automations.worker.gates import Known, early, entry_key, late
+from automations.worker.hearing import read_listening
+from automations.worker.knowing import know
 
 RUN_SUBJECTS = frozenset({"invoice", "subscription", "customer"})
 _IDS = "select nextval(pg_get_serial_sequence('automations_run', 'id')) from generate_series(1, %s)"
@@ -194,15 +196,13 @@ def trigger_manually(
 ) -> Run:
     """Start a run of an ACTIVE automation with a manual trigger; it exists when this answers (TRG-03). The same key again answers
     the same run. Refusals `trigger_not_manual`, `wrong_state`, and `not_entered` with the gate in its details."""
-    from automations.worker.knowing import know  # routing enters through this module
-
     actor.require("operate")
     item = _manual(actor, automation)
     event = NewEvent(
         workspace_id=actor.workspace_id,
         name="manual",
         source="manual",
-        key=f"{automation.public_id}:{key or uuid.uuid4().hex}",
+        key=f"{automation.public_id}:{short(key) if key else uuid.uuid4().hex}",
         subjects=subjects,
         payload=payload,
         origin="api",
@@ -229,8 +229,6 @@ def trigger_manually(
 
 def _manual(actor: Actor, automation: Automation) -> Listening:
     """The automation under its lock, or why it cannot be started by hand."""
-    from automations.worker.hearing import read_listening  # as above
-
     if automation.workspace_id != actor.workspace_id:
         raise not_found("automation", automation.public_id)
     if automation.trigger_key != "manual":

@@ -90,6 +90,11 @@ def shard_of(workspace_id: int, customer_id: int | None) -> int:
     return zlib.crc32(f"{workspace_id}:{customer_id or 0}".encode()) % SHARDS
 
 
+def short(key: str) -> str:
+    """A caller's key with room for what is put beside it: a long one by its hash."""
+    return key if len(key) <= 200 else hashlib.sha256(key.encode()).hexdigest()
+
+
 def record_events(events: Sequence[NewEvent]) -> list[Recorded]:
     """Record them in their order, in the caller's transaction. Answers in the order of the events; an event whose source and
     key are there already is a `duplicate` and starts nothing again (TRG-50). Raises Refusal `event_conflict` when it is there

@@ -19,7 +19,7 @@ from accounts.ids import public_id
 from automations.engine.event_names import catalogue_names, is_known
 from automations.engine.registry import registry
 from automations.models import Delivery
-from automations.services.events import NewEvent, Recorded, record_events
+from automations.services.events import NewEvent, Recorded, record_events, short
 from automations.services.intake_reading import Posted, Ref, read_events
 from automations.services.newcomers import Raced, make_customers
 
@@ -79,7 +79,7 @@ def _key(idempotency_key: str | None, index: int, count: int) -> str:
     """Without an id the request's key names the event; in a list, with its place."""
     if idempotency_key is None:
         return f"made:{uuid.uuid4().hex}"
-    return idempotency_key if count == 1 else f"{idempotency_key[:240]}:{index}"
+    return idempotency_key if count == 1 else f"{short(idempotency_key)}:{index}"
 
 
 def refuse_unknown_names(posted: Sequence[Posted]) -> None:
