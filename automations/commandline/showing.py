@@ -33,6 +33,8 @@ def simulate(actor: Actor, name: str, say: Say, given: Mapping[str, str | None])
     try:
         result = try_definition(actor=actor, definition=_definition(actor, name), given=_given(given))
     except Refusal as refusal:
+        if refusal.code == "not_found":
+            raise WrongUse(refusal.message) from refusal
         say(refusal.message)
         for problem in refusal.details.get("problems", ()):
             say(f"  {problem['severity']}: {problem['message']} [{problem['code']}]")
