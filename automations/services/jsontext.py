@@ -11,6 +11,9 @@ from typing import Any
 from automations.engine.values import iso
 
 
+_DECODER = json.JSONDecoder(parse_float=Decimal)  # made once: that costs more than a small text
+
+
 def dumps(value: Any, sort_keys: bool = False) -> str:
     """Compact JSON text. Decimals are numbers, times are ISO text. A NUL character, which jsonb refuses, is replaced."""
     try:
@@ -22,7 +25,9 @@ def dumps(value: Any, sort_keys: bool = False) -> str:
 
 def loads(text: str | bytes | None) -> Any:
     """The value of JSON text; numbers with a point are Decimals, no text is None."""
-    return None if text is None else json.loads(text, parse_float=Decimal)
+    if text is None:
+        return None
+    return _DECODER.decode(text if isinstance(text, str) else text.decode())
 
 
 def _text(value: Any, sort_keys: bool) -> str:

@@ -18,6 +18,7 @@ from automations.services.entry import Entries, enter_runs
 from automations.services.events import facts_of
 from automations.worker import bell, deciding, evaluations, exits, wake
 from automations.worker.batch import Listening, LiveRun, Occurrence, by_workspace
+from automations.worker.claim import switch
 from automations.worker.hearing import find_listening, names_of
 from automations.worker.knowing import follow_merged, know
 from automations.worker.locks import hold_shards, take_shards
@@ -207,8 +208,10 @@ def _write(entries: Entries, runs: Collection[LiveRun]) -> None:
 def _write_goals(runs: Sequence[LiveRun]) -> None:
     if runs:
         with connection.cursor() as cursor:
+            switch(cursor, wake.SWITCHES, "off")
             cursor.execute(
                 "update automations_run r set goal_reached_at = v.at from unnest(%s::bigint[], %s::timestamptz[]) v (id, at)"
                 " where r.id = v.id and r.goal_reached_at is null",
                 [[run.id for run in runs], [run.goal_reached_at for run in runs]],
             )
+            switch(cursor, wake.SWITCHES, "on")
