@@ -12,9 +12,7 @@ from accounts.api.base import ApiView, Request, Response, actor_of, describe, pa
 from accounts.api.pagination import list_response
 from accounts.errors import invalid
 from accounts.ids import parse_id
-from automations.api.execution_shapes import execution_json, executions_json, steps_json
-from automations.api.pairs import read_pair, write_pair
-from automations.api.serializers import (
+from automations.api.execution_serializers import (
     CancelIn,
     CancelledOut,
     CancelManyIn,
@@ -22,6 +20,8 @@ from automations.api.serializers import (
     ExecutionOut,
     StepOut,
 )
+from automations.api.execution_shapes import execution_json, executions_json, steps_json
+from automations.api.pairs import read_pair, write_pair
 from automations.models import Run
 from automations.services.cancel import cancel_run, cancel_runs, preview_cancel
 from automations.services.executions import (
@@ -89,8 +89,11 @@ class Executions(ApiView):
         codes=["invalid", "unknown_key"],
     )
     def get(self, request: Request) -> Response:
-        runs = filtered(actor_of(request), run_filter(request.query_params))
-        return list_response(request, listed(runs), "executions", executions_json)
+        wanted = run_filter(request.query_params)
+        runs = listed(filtered(actor_of(request), wanted))
+        if wanted.automation_id is not None:
+            return _event_page(request, runs)
+        return list_response(request, runs, "executions", executions_json)
 
 
 class AutomationExecutions(ApiView):

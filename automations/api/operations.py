@@ -22,6 +22,7 @@ from accounts.api.base import (
 from accounts.errors import Refusal
 from accounts.ids import parse_id
 from automations.api.automations import revision_of
+from automations.api.execution_serializers import StartedOut
 from automations.api.execution_shapes import execution_json, step_json, steps_json
 from automations.api.serializers import (
     ActivateIn,
@@ -30,7 +31,6 @@ from automations.api.serializers import (
     PauseIn,
     PreviewOut,
     ResumeIn,
-    StartedOut,
     TrialIn,
     TrialOut,
 )

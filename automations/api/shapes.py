@@ -66,7 +66,7 @@ def _active(ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """Number and trigger of active versions; their graphs are not read."""
     rows = Version.objects.filter(automation_id__in=ids, state=VersionState.ACTIVE)
     rows = rows.annotate(trigger=KeyTransform("trigger", "definition"))
-    return {row["automation_id"]: row for row in rows.values("automation_id", "number", "trigger")}
+    return {row["automation_id"]: dict(row) for row in rows.values("automation_id", "number", "trigger")}
 
 
 def _drafts(workspace_id: int, ids: Sequence[int]) -> dict[int, dict[str, Any]]:

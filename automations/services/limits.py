@@ -28,7 +28,7 @@ def check_count(workspace_id: int, stages: Sequence[int], *, own: int | None = N
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext('automation_limits'), %s)", [workspace_id])
     plan = plan_of(workspace_id)
-    others = Automation.objects.filter(workspace_id=workspace_id).exclude(pk=own)
+    others = Automation.objects.filter(workspace_id=workspace_id).exclude(pk__in=[] if own is None else [own])
     if not stages:
         _refuse_over(plan, "", others.filter(stages=[]).count() + 1, plan.global_automations)
         return

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from accounts.errors import STATUS, Refusal
 from automations.engine.align import align
@@ -18,11 +18,18 @@ from automations.engine.writing import to_data, to_yaml
 from automations.models import Version
 from automations.services import jsontext
 
+Format = Literal["yaml", "json"]
+
+
+def format_named(name: str | None) -> Format | None:
+    """`yaml` or `json`; None lets the reader find out."""
+    return "yaml" if name == "yaml" else "json" if name == "json" else None
+
 
 def read_text(text: str | bytes | Mapping[str, Any], fmt: str | None) -> Source:
     """Read a definition that somebody sent. Without a shape it is refused with all that is wrong, and nothing is stored."""
     try:
-        return read_definition(text, registry, fmt=fmt)
+        return read_definition(text, registry, fmt=format_named(fmt))
     except DefinitionError as error:
         raise refusal_of(error) from error
 
@@ -60,7 +67,7 @@ def written_source(version: Version) -> Source | None:
     if not version.source:
         return None
     try:
-        source = read_definition(version.source, registry, fmt=version.source_format or None)
+        source = read_definition(version.source, registry, fmt=format_named(version.source_format))
     except DefinitionError:  # written for an older reader: the graph is what counts
         return None
     definition = definition_of(version)
