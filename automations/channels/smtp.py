@@ -157,8 +157,8 @@ def _body(smtp: smtplib.SMTP, message: bytes) -> Outcome:
     """From the first byte on the server may have the mail, whatever happens to the connection."""
     stuffed = _DOTS.sub(b"..", message)
     try:
-        smtp.send(stuffed if stuffed.endswith(b"\r\n") else stuffed + b"\r\n")
-        smtp.send(b".\r\n")
+        # In one piece: a last line sent for itself would wait for the acknowledgement of the rest.
+        smtp.send(stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n"))
         code, answer = smtp.getreply()
     except (OSError, smtplib.SMTPException) as error:
         return Unknown(f"The mail server broke off while it had the mail: {_words(error)}")

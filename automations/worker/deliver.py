@@ -17,11 +17,12 @@ from django.conf import settings
 from django.db import connection, connections, transaction
 
 from automations.channels import smtp
+from automations.engine.kinds import OutsideAction
 from automations.engine.outcomes import Failed, Unknown
 from automations.worker import delivery_claim
 from automations.worker.jobs import Job, gone
 from automations.worker.policy import is_settled
-from automations.worker.retrying import retrying
+from automations.worker.retrying import is_transient, retrying
 from automations.worker.settle import settle_acts, settle_stopped
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 BATCH = 200
 THREADS = 8
 RENEW_SECONDS = 20.0
+_TOGETHER = 0.01  # seconds that a result waits for others
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -102,6 +104,8 @@ class _Batch:
         ended, _open = wait(self.under_way, timeout=RENEW_SECONDS, return_when=FIRST_COMPLETED)
         if not ended:
             retrying(lambda: delivery_claim.renew(list(self.under_way.values())))
+        elif len(ended) < len(self.under_way):
+            ended, _open = wait(self.under_way, timeout=_TOGETHER)  # quick ones settle together, in one transaction
         return [self.under_way.pop(future) for future in ended]
 
     def _settle(self, jobs: list[Job]) -> None:
@@ -122,15 +126,17 @@ def act(job: Job) -> None:
     """Do it, or ask what became of it; `job.outcome` says what it came to. Never raises."""
     try:
         job.outcome = _act(job)
+        if job.outcome is None and job.mode != "read_back":
+            job.outcome = Unknown("The action answered nothing.")
     except Exception as error:  # an adapter that raises has a defect; what it did before that, nobody can tell
         log.exception("delivery %s raised", job.id)
-        job.outcome = Unknown(f"{type(error).__name__}: {error}")
+        job.outcome = None if job.mode == "read_back" else Unknown(f"{type(error).__name__}: {error}")
 
 
 def _act(job: Job) -> Any:
     action = job.action
     if action is None:
-        return gone(job)
+        return None if job.mode == "read_back" else gone(job)
     if job.outcome is not None:
         return job.outcome  # it could not be rendered
     if job.mode == "read_back":
@@ -150,9 +156,20 @@ def _complete(jobs: Iterable[Job]) -> None:
     for members in groups.values():
         action = members[0].action
         if action is not None:
-            completed = action.complete([(job.workspace_id, job.envelope) for job in members])
-            for job, envelope in zip(members, completed, strict=True):
-                job.envelope = envelope
+            _complete_alike(action, members)
+
+
+def _complete_alike(action: OutsideAction, members: Sequence[Job]) -> None:
+    try:
+        completed = action.complete([(job.workspace_id, job.envelope) for job in members])
+        for job, envelope in zip(members, completed, strict=True):
+            job.envelope = envelope
+    except Exception as error:  # a defect of one kind of action must not stop the others; nothing was sent yet
+        if is_transient(error):
+            raise
+        log.exception("deliveries of %s cannot be completed", action.key)
+        for job in members:
+            job.outcome = Failed("internal", f"{type(error).__name__}: {error}", temporary=True)
 
 
 def _prepare_bytes(jobs: Sequence[Job]) -> None:
@@ -161,7 +178,8 @@ def _prepare_bytes(jobs: Sequence[Job]) -> None:
     known = [job for job in acting if job.request_sha256]
     fresh = [job for job in acting if not job.request_sha256]
     for job in fresh:
-        _render(job)
+        if job.outcome is None:
+            _render(job)
     ready = [job for job in fresh if job.outcome is None]
     retrying(lambda: _exchange_bytes(known, ready))
     for job in known:

@@ -7,7 +7,7 @@ from django.db import connection
 
 from accounts.models import Task
 from automations.engine.outcomes import Done, Failed, Refused, Unknown
-from automations.models import DeliveryAttempt
+from automations.models import Delivery, DeliveryAttempt
 from automations.worker import deliver, delivery_claim
 from automations.worker.deliver import deliver_batch
 from automations.worker.settle import settle_acts
@@ -239,3 +239,96 @@ def test_a_long_act_keeps_its_lease(provider: Provider, monkeypatch: pytest.Monk
     assert deliver_batch(threads=2) == 1
     assert len(set(seen)) > 2
     assert seen == sorted(seen)
+
+
+def test_an_action_that_answers_nothing_leaves_it_unknown(provider: Provider) -> None:
+    delivery = World().delivery(charge(), provider.key)
+    provider.answers = [None]  # type: ignore[list-item]  # what no action may answer
+    deliver_batch(threads=1)
+    delivery.refresh_from_db()
+    assert delivery.state == "UNKNOWN"
+
+
+def test_a_defect_while_reading_back_only_costs_that_look(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    delivery = World().delivery(charge(), provider.key)
+    provider.answers = [Unknown("timed out")]
+    deliver_batch(threads=1)
+    pass_time(61)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(provider, "find", broken)
+    assert deliver_batch(threads=1) == 1
+    delivery.refresh_from_db()
+    assert (delivery.state, delivery.attempts) == ("UNKNOWN", 1)
+
+
+def test_a_defect_before_the_act_sends_nothing_and_spares_the_others(
+    provider: Provider, settling: SettlingProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:  # ERR-11
+    world = World()
+    broken = world.delivery(charge(), provider.key, retries=1, retry_delay=1)
+    sound = world.delivery(charge(), settling.key)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(provider, "complete", fail)
+    assert deliver_batch() == 2
+    broken.refresh_from_db()
+    sound.refresh_from_db()
+    assert (broken.state, broken.error["code"], provider.calls) == ("QUEUED", "internal", [])
+    assert sound.state == "SENT"
+
+
+def test_an_action_that_is_not_installed_any_more(provider: Provider) -> None:
+    world = World()
+    run = world.run()
+    queued, unknown = world.delivery(charge(), "gone_action", run), world.delivery(charge(), provider.key)
+    provider.answers = [Unknown("timed out")]
+    deliver_batch(threads=1)
+    Delivery.objects.filter(pk=unknown.pk).update(action="gone_action")
+    pass_time(61)
+    deliver_batch(threads=1)
+    queued.refresh_from_db()
+    unknown.refresh_from_db()
+    run.refresh_from_db()
+    assert (queued.state, run.answer["outcome"]["code"]) == ("FAILED", "unknown_action")
+    assert unknown.state == "UNKNOWN"  # it may have acted: a person will see it
+
+
+def test_a_result_during_a_hold_is_kept_for_the_resume(provider: Provider) -> None:  # DESIGN 5.5
+    world = World()
+    run = world.run()
+    delivery = world.delivery(charge(), provider.key, run)
+    (job,), _stopped = deliver.take(1, None)
+    run.parked_on = "hold"
+    run.held = {"by": "pause", "status": "RUNNING", "parkedOn": "delivery", "dueAt": None, "remaining": None}
+    run.save()
+    deliver.act(job)
+    settle_acts([job])
+    run.refresh_from_db()
+    delivery.refresh_from_db()
+    assert (delivery.state, run.parked_on, run.due_at) == ("SENT", "hold", None)
+    assert run.held["parkedOn"] is None
+    assert run.answer["outcome"]["output"]["result"] == "paid"
+
+
+def test_what_cannot_be_written_is_asked_for_again(settling: SettlingProvider, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    delivery = world.delivery(charge(), settling.key)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect in the consequences")
+
+    monkeypatch.setattr(settling, "settle", fail)
+    monkeypatch.setattr(type(settling), "settle", fail)
+    deliver_batch(threads=1)
+    delivery.refresh_from_db()
+    assert delivery.state == "SENDING"  # its lease will run out
+    monkeypatch.undo()
+    expire_lease(delivery)
+    deliver_batch(threads=1)
+    delivery.refresh_from_db()
+    assert (delivery.state, len(settling.calls), settling.looks) == ("SENT", 1, 1)
