@@ -87,9 +87,10 @@ CHECKS = [
         WHERE NOT e.once AND (r.id IS NULL OR r.ended_at IS NOT NULL)
         """,
     ),
+    # The visit at which a run fails by the limit is the one behind it.
     Check(
         "X3",
         "No run makes more steps than the limit",
-        "SELECT workspace_id, 'exec_' || id AS found FROM automations_run WHERE seq > %(steps)s",
+        "SELECT workspace_id, 'exec_' || id AS found FROM automations_run WHERE seq > %(steps)s + 1",
     ),
 ]

@@ -85,7 +85,7 @@ class Walk:
 
     def fail(self, code: str, message: str) -> None:
         """End the run as FAILED by an error of its own, at the step it stands on."""
-        self.run.entered_at = self.run.entered_at or self.now
+        self._visit_to_fail()
         self._failed(Failed(code, message), final=True)
 
     def interrupt(self) -> None:
@@ -110,7 +110,7 @@ class Walk:
         elif (reason := self.exit_reason()) is not None:
             self._end(states.CANCELLED, reason)
         elif run.seq >= STEP_LIMIT:
-            run.entered_at = self.now
+            self._visit_to_fail()
             self._failed(
                 Failed("step_limit", f"The run made {STEP_LIMIT} steps and was stopped."), "step_limit", final=True
             )
@@ -121,6 +121,12 @@ class Walk:
         else:
             self._begin()
         return None
+
+    def _visit_to_fail(self) -> None:
+        """An error before a step is a visit of its own in the log: the one before it has ended and is logged (S1)."""
+        run = self.run
+        if run.entered_at is None:
+            run.seq, run.attempt, run.entered_at = run.seq + 1, 0, self.now
 
     def _begin(self) -> None:
         run = self.run

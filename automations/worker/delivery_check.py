@@ -21,10 +21,9 @@ from automations.worker.locks import try_lock_shared
 UNSUBSCRIBED = "unsubscribed"
 
 _RUNS = """
-SELECT r.id, r.status, r.parked_on, r.automation_id, a.cancel_mark, a.hold_mark
-FROM automations_run r JOIN automations_automation a ON a.id = r.automation_id
-WHERE r.id = ANY(%s) ORDER BY r.id FOR SHARE OF r SKIP LOCKED
+SELECT id, status, parked_on, automation_id FROM automations_run WHERE id = ANY(%s) ORDER BY id FOR SHARE SKIP LOCKED
 """
+_MARKS = "SELECT id, cancel_mark, hold_mark FROM automations_automation WHERE id = ANY(%s)"
 _CUSTOMERS = """
 SELECT id, erased_at IS NOT NULL FROM accounts_customer WHERE id = ANY(%s) ORDER BY id FOR SHARE SKIP LOCKED
 """
@@ -97,12 +96,18 @@ def _facts(cursor: Any, jobs: list[Job]) -> _Facts:
 
 
 def _runs(cursor: Any, ids: Collection[int]) -> dict[int, dict[str, Any]]:
-    """The runs that nobody else holds, with the marks of their automations; pause and publish come before or after."""
+    """The runs that nobody else holds, with the marks of their automations; pause and publish come before or after: marks are
+    read when the automations are locked, for one could be set between two statements."""
     cursor.execute(_RUNS, [sorted(ids)])
+    found = _rows(cursor)
+    cursor.execute(_MARKS, [sorted(try_lock_shared({run["automation_id"] for run in found.values()}))])
+    marks = _rows(cursor)
+    return {id: {**marks[run["automation_id"]], **run} for id, run in found.items() if run["automation_id"] in marks}
+
+
+def _rows(cursor: Any) -> dict[int, dict[str, Any]]:
     columns = [column.name for column in cursor.description]
-    found = {row[0]: dict(zip(columns, row, strict=True)) for row in cursor.fetchall()}
-    free = try_lock_shared({run["automation_id"] for run in found.values()})
-    return {run_id: run for run_id, run in found.items() if run["automation_id"] in free}
+    return {row[0]: dict(zip(columns, row, strict=True)) for row in cursor.fetchall()}
 
 
 def silenced(cursor: Any, addresses: Collection[tuple[int, str]]) -> set[tuple[int, str]]:

@@ -83,7 +83,7 @@ BREACHES: dict[str, list[Plant]] = {
         ["UPDATE automations_entry SET once = false"],
         ["UPDATE automations_entry SET once = false, run_id = 999999999"],
     ],
-    "X3": [["UPDATE automations_run SET seq = 10001 WHERE id = {timer}"]],
+    "X3": [["UPDATE automations_run SET seq = 10002 WHERE id = {timer}"]],
     "S1": [[again(LOG, "run_id = {completed} AND seq = 1", recorded_at="{later}")]],
     "L1": [
         ["DELETE FROM automations_step_log WHERE run_id = {completed} AND seq = 2"],
