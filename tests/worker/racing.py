@@ -43,13 +43,13 @@ class Racer:
 
 
 def until_somebody_waits(racer: Racer, timeout: float = 10) -> None:
-    """Return when a connection of this database waits for a lock; fail when the racer ends without having waited."""
+    """Return when a connection of this database waits for an advisory lock; fail when the racer ends without having waited."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         with connection.cursor() as cursor:
             cursor.execute(
-                "select count(*) from pg_locks l join pg_stat_activity a on a.pid = l.pid"
-                " where not l.granted and a.datname = current_database()"
+                "select count(*) from pg_locks where not granted and locktype = 'advisory'"
+                " and database = (select oid from pg_database where datname = current_database())"
             )
             if cursor.fetchone()[0]:
                 return
