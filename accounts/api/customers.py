@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import Q
+from django.db.models.functions import Lower
 from rest_framework import serializers
 
 from accounts.api import shapes
@@ -129,6 +131,9 @@ class Customers(ApiView):
             value = request.query_params.get(name)
             if value:
                 rows = rows.filter(**{column: value})
+        email = request.query_params.get("email")
+        if email:  # as the unique index has it
+            rows = rows.annotate(address=Lower("email")).filter(~Q(email=""), address=email.lower(), erased_at=None)
         return list_response(request, rows, "customers", shapes.customers)
 
     @describe(
@@ -146,7 +151,6 @@ class Customers(ApiView):
 
 
 _FILTERS = {
-    "email": "email__iexact",
     "externalId": "external_id",
     "tag": "customer_tags__tag__slug",
     "stage": "facts__stage__iexact",

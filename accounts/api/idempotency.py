@@ -88,9 +88,3 @@ def _store(row: Idempotency, answer: HttpResponse, secret: Collection[str]) -> N
     row.status, row.answer = answer.status_code, text
     row.headers = {name: answer[name] for name in STORED_HEADERS if name in answer}
     row.save(force_insert=True)
-
-
-def forget_old(most: int = 5000) -> int:
-    """Housekeeping: delete answers older than 24 hours, at most so many at once; how many there were."""
-    old = Idempotency.objects.filter(created_at__lt=Now() - KEPT).order_by("created_at")[:most]
-    return Idempotency.objects.filter(pk__in=list(old.values_list("pk", flat=True))).delete()[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -98,8 +99,9 @@ def _parameter(item: str | OpenApiParameter) -> OpenApiParameter:
     return OpenApiParameter(item, OpenApiTypes.STR) if isinstance(item, str) else item
 
 
+@cache
 def page(plural: str, item: Any) -> Any:
-    """The serializer of a list answer."""
+    """The serializer of a list answer; one for all endpoints that answer with the same list."""
     name = f"{plural[0].upper()}{plural[1:]}Page"
     return inline_serializer(name, {plural: item(many=True), "nextCursor": serializers.CharField(allow_null=True)})
 

@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 from django.db import connection, transaction
 from django.db.models import Q
-from django.db.models.functions import Lower
 
 from accounts import audit
 from accounts.actor import Actor
@@ -16,6 +15,7 @@ from accounts.ids import public_id
 from accounts.models import Consent, Contact, Customer
 from accounts.services.erasure import hashed_address
 from accounts.services.fields import Wrong, clean_email, clean_text, refused_fields
+from accounts.services.known import owners_of
 from accounts.services.locking import lock_customers
 
 # Answers only when something changed; `at` is the moment under the customer's lock (DESIGN 5.4: real time).
@@ -72,8 +72,8 @@ def _clean(address: str, topic: str, reason: str) -> tuple[str, str, str]:
 
 def _customer(workspace_id: int, address: str, customer_id: int | None) -> Customer | None:
     if customer_id is None:
-        live = Customer.objects.filter(workspace_id=workspace_id, merged_into=None, erased_at=None)
-        own = live.annotate(lower=Lower("email")).filter(lower=address).values_list("id", flat=True).first()
+        owners = owners_of([workspace_id], [("email", address)])
+        own = owners.get((workspace_id, ("email", address)))
         contacts = Contact.objects.filter(workspace_id=workspace_id, email__iexact=address)
         customer_id = own or contacts.order_by("id").values_list("customer_id", flat=True).first()
     if customer_id is None:

@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
-from django.db.models.functions import Lower
 from psycopg.types.json import Jsonb
 
 from accounts import audit
@@ -20,6 +18,7 @@ from accounts.errors import Refusal, not_found
 from accounts.ids import public_id
 from accounts.models import Customer, Membership
 from accounts.services.fields import Wrong, camel, clean_fields, merge_metadata, refused_fields
+from accounts.services.known import keys_of, owners_of
 from accounts.services.locking import ended, lock_customers
 
 FIELDS = ("external_id", "name", "email", "segment", "plan", "country", "time_zone", "locale", "owner_id", "metadata")
@@ -166,38 +165,17 @@ def _apply(customer: Customer, values: dict[str, Any], now: datetime, cause: int
 
 def _refuse_taken(changes: Sequence[CustomerChange], prepared: list[dict[str, Any] | Refusal]) -> None:
     """Addresses and external ids that another customer has, or that an earlier change of the same call takes."""
-    keys = [
-        (name, change.workspace_id, values[name].lower() if name == "email" else values[name])
-        for change, values in zip(changes, prepared, strict=True)
-        if isinstance(values, dict)
-        for name in ("email", "external_id")
-        if values.get(name)
+    wanted = [
+        keys_of(values.get("email", ""), values.get("external_id", "")) if isinstance(values, dict) else []
+        for values in prepared
     ]
-    owners = _owners_of(keys) if keys else {}
-    for index, (change, values) in enumerate(zip(changes, prepared, strict=True)):
-        if not isinstance(values, dict):
-            continue
-        for name in ("email", "external_id"):
-            value = values.get(name) or ""
-            key = (name, change.workspace_id, value.lower() if name == "email" else value)
-            if value and owners.setdefault(key, change.customer_id) != change.customer_id:
-                prepared[index] = taken(name, value, owners[key])
-
-
-def _owners_of(keys: Sequence[tuple[str, int, str]]) -> dict[tuple[str, int, str], int]:
-    emails = {value for name, _, value in keys if name == "email"}
-    external = {value for name, _, value in keys if name == "external_id"}
-    rows = (
-        Customer.objects.filter(workspace_id__in={key[1] for key in keys}, merged_into=None, erased_at=None)
-        .annotate(address=Lower("email"))
-        .filter(Q(address__in=emails) | Q(external_id__in=external))
-        .values_list("workspace_id", "address", "external_id", "id")
-    )
-    owners: dict[tuple[str, int, str], int] = {}
-    for workspace_id, address, external_id, number in rows:
-        owners[("email", workspace_id, address)] = number
-        owners[("external_id", workspace_id, external_id)] = number
-    return owners
+    workspaces = {change.workspace_id for change in changes}
+    owners = owners_of(workspaces, [key for keys in wanted for key in keys])
+    for index, (change, keys) in enumerate(zip(changes, wanted, strict=True)):
+        for name, value in keys:
+            owner = owners.setdefault((change.workspace_id, (name, value)), change.customer_id)
+            if owner != change.customer_id:
+                prepared[index] = taken(name, value, owner)
 
 
 def taken(name: str, value: str, customer_id: int | None = None) -> Refusal:

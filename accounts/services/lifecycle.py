@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Q
 
 from accounts import audit
 from accounts.actor import Actor
@@ -17,6 +16,7 @@ from accounts.ids import public_id
 from accounts.models import Consent, Contact, Customer, CustomerTag, StageEntry, Task
 from accounts.services.customers import CustomerChange, created, taken, update_customers
 from accounts.services.fields import LENGTHS, MOST_KEYS, clean_fields
+from accounts.services.known import keys_of, owners_of
 from accounts.services.locking import lock_customers, refuse_ended
 
 FILLED = (*LENGTHS, "email", "country", "time_zone", "locale", "owner_id")
@@ -74,13 +74,8 @@ def identify_customer(
 
 def holders(workspace_id: int, values: Mapping[str, Any]) -> set[int]:
     """Ids of the customers that have the address or the external id given in `values`."""
-    wanted = Q(pk__in=[])
-    if values.get("email"):
-        wanted |= Q(email__iexact=values["email"])
-    if values.get("external_id"):
-        wanted |= Q(external_id=values["external_id"])
-    found = Customer.objects.filter(wanted, workspace_id=workspace_id, merged_into=None, erased_at=None)
-    return set(found.values_list("id", flat=True))
+    keys = keys_of(values.get("email", ""), values.get("external_id", ""))
+    return set(owners_of([workspace_id], keys).values())
 
 
 def _given(values: Mapping[str, Any]) -> str:

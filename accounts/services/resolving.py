@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Q
-from django.db.models.functions import Lower
 from psycopg.types.json import Jsonb
 
 from accounts.announcements import announce_many
@@ -17,6 +15,7 @@ from accounts.ids import public_id
 from accounts.models import Customer
 from accounts.services.customers import created
 from accounts.services.fields import Wrong, clean_fields, merge_metadata, refused_fields
+from accounts.services.known import Key, keys_of, owners_of
 
 MOST_TRIES = 5
 INSERT = """
@@ -30,7 +29,6 @@ order by lower(v.email), v.external_id
 on conflict do nothing returning id
 """
 COLUMNS = ("external_id", "name", "email", "segment", "plan", "country", "time_zone", "locale")
-Key = tuple[str, str]  # ("email", lower case) or ("external_id", as written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,7 @@ class CustomerRef:
     @property
     def keys(self) -> list[Key]:
         """What it can be found by."""
-        email = [("email", self.email.lower())] if self.email else []
-        return email + ([("external_id", self.external_id)] if self.external_id else [])
+        return keys_of(self.email, self.external_id)
 
 
 def resolve_customers(*, workspace_id: int, refs: Sequence[CustomerRef], make: bool = True) -> list[int | Refusal]:
@@ -90,21 +87,7 @@ def _unknown(name: str) -> Refusal:
 
 
 def _known(workspace_id: int, keys: Sequence[Key]) -> dict[Key, int]:
-    if not keys:
-        return {}
-    emails = {value for name, value in keys if name == "email"}
-    external = {value for name, value in keys if name == "external_id"}
-    rows = (
-        Customer.objects.filter(workspace_id=workspace_id, merged_into=None, erased_at=None)
-        .annotate(address=Lower("email"))
-        .filter(Q(address__in=emails) | Q(external_id__in=external))
-        .values_list("id", "address", "external_id")
-    )
-    known: dict[Key, int] = {}
-    for number, address, external_id in rows:
-        known[("email", address)] = number
-        known[("external_id", external_id)] = number
-    return known
+    return {key: number for (_, key), number in owners_of([workspace_id], keys).items()}
 
 
 def _by_keys(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,8 @@ from accounts.services.customers import (
     update_customers,
 )
 from accounts.services.fields import LONGEST_KEY, LONGEST_VALUE, MOST_KEYS, Wrong, camel, clean_metadata, merge_metadata
-from tests.factories import actor_of, make_customer, make_visitor, owner_of
+from accounts.services.known import owners_of
+from tests.factories import actor_of, make_customer, make_visitor, make_workspace, owner_of
 
 
 def kinds(announced: list[Announcement]) -> list[str]:
@@ -184,19 +186,67 @@ def test_the_database_has_the_last_word(workspace: Workspace, breach: dict[str, 
         Customer.objects.filter(pk=second.pk).update(**breach)
 
 
-def test_a_race_for_an_address_ends_in_a_refusal(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    # the unique index decides when the check before saw nothing
-    from accounts.services import customers
+def somebody_waits() -> bool:
+    """Whether a statement of another connection to this database waits for a lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_stat_clear_snapshot()")  # else a transaction sees what it saw first
+        cursor.execute(
+            "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database())"
+        )
+        return bool(cursor.fetchone()[0])
 
-    make_customer(workspace, email="ana@example.com")
-    monkeypatch.setattr(customers, "_owners_of", lambda keys: {})
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("how", ["update", "create"])
+def test_a_race_for_an_address_ends_in_a_refusal(how: str) -> None:
+    # the unique index decides when the check before saw nothing
+    workspace = make_workspace()
     second = make_customer(workspace)
-    with pytest.raises(Refusal) as refused:
-        update_customers([CustomerChange(workspace.pk, second.pk, {"email": "Ana@example.com"})])
-    assert refused.value.code == "customer_conflict"
-    with pytest.raises(Refusal) as refused:
-        create_customer(actor=system_actor(workspace.pk), fields={"email": "ana@EXAMPLE.com"})
-    assert refused.value.code == "customer_conflict"
+
+    def lose() -> str:
+        try:
+            if how == "update":
+                update_customers([CustomerChange(workspace.pk, second.pk, {"email": "Ana@example.com"})])
+            else:
+                create_customer(actor=system_actor(workspace.pk), fields={"email": "ana@EXAMPLE.com"})
+        except Refusal as refusal:
+            return refusal.code
+        finally:
+            connections.close_all()
+        return "won"
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            make_customer(workspace, email="ana@example.com")
+            losing = pool.submit(lose)
+            while not somebody_waits():
+                assert not losing.done(), losing.result()
+        assert losing.result(timeout=30) == "customer_conflict"
+    assert Customer.objects.filter(email__iexact="ana@example.com").count() == 1
+
+
+MANY = """
+insert into accounts_customer (workspace_id, external_id, name, email, segment, plan, country, time_zone, locale, metadata,
+    facts, identified_at, created_at)
+select %s, 'E' || n, '', n || '@many.test', '', '', '', '', '', '{}', '{}', now(), now() from generate_series(1, 20000) n
+"""
+
+
+def test_finding_by_key_uses_the_unique_indexes(workspace: Workspace) -> None:
+    # however many customers there are, each half is an index look-up
+    make_customer(workspace, email="ana@example.com", external_id="A-1")
+    with connection.cursor() as cursor:
+        cursor.execute(MANY, [workspace.pk])
+        cursor.execute("analyze accounts_customer")
+    with CaptureQueriesContext(connection) as captured:
+        found = owners_of([workspace.pk], [("email", "ana@example.com"), ("external_id", "A-1")])
+    assert len(found) == 2
+    (query,) = captured
+    with connection.cursor() as cursor:
+        cursor.execute("explain " + query["sql"])
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "customer_email_unique" in plan
+    assert "customer_external_id_unique" in plan
 
 
 def test_facts_are_merged_by_key(workspace: Workspace, other: Workspace, customer: Customer) -> None:

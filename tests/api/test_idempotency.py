@@ -12,7 +12,6 @@ from django.db import close_old_connections, connection, connections
 from django.db.models.functions import Now
 
 from accounts.announcements import Announcement, ignore, listen
-from accounts.api.idempotency import forget_old
 from accounts.models import Customer, Idempotency, Workspace
 from tests.factories import ApiClient, make_api_key, make_customer, make_workspace
 
@@ -98,15 +97,6 @@ def test_after_a_day_a_key_is_new(api: ApiClient) -> None:
     assert api.post("/tasks", {"title": "t"}, HTTP_IDEMPOTENCY_KEY="k").has_header("Idempotent-Replayed")
     Idempotency.objects.update(created_at=Now() - timedelta(hours=24, minutes=1))
     assert not api.post("/tasks", {"title": "t"}, HTTP_IDEMPOTENCY_KEY="k").has_header("Idempotent-Replayed")
-
-
-def test_old_answers_are_forgotten(api: ApiClient) -> None:
-    for number in range(3):
-        api.post("/tasks", {"title": "t"}, HTTP_IDEMPOTENCY_KEY=f"k{number}")
-    Idempotency.objects.exclude(key="k0").update(created_at=Now() - timedelta(days=2))
-    assert forget_old(most=1) == 1
-    assert forget_old() == 1
-    assert [row.key for row in Idempotency.objects.all()] == ["k0"]
 
 
 class Together:
