@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from platformdirs import user_data_dir
@@ -30,8 +31,9 @@ def default_folder() -> Path:
 
 
 def default_test_folder() -> Path:
-    """One folder per user for the tests' cluster, kept between runs because an empty one costs a second."""
-    return Path(tempfile.gettempdir()) / f"onward-test-{os.geteuid()}"
+    """One folder per user and checkout for the tests' cluster, kept between runs because an empty one costs a second."""
+    checkout = sha256(bytes(Path(__file__).resolve().parent)).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"onward-test-{os.geteuid()}-{checkout}"
 
 
 def make_folder(folder: Path) -> None:

@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.http import require_safe
 
 WORKER_SILENCE = timedelta(seconds=30)
+QUEUE_DELAY = timedelta(minutes=2)  # django-q2 looks at its schedules every half minute
 EXACT_UP_TO = 100_000  # rows; above, runs by status come from the planner's statistics
 MOST = 10_000  # no count goes further; a figure that stands at it says "at least"
 
@@ -33,6 +34,10 @@ FROM accounts_workspace AS workspace CROSS JOIN LATERAL (
 ) AS due
 """
 WORKERS = "SELECT count(*) FROM automations_worker WHERE beat_at > statement_timestamp() - %s"
+# Where the schedules of the queue do the work, the cluster moves this one on at each pass.
+QUEUE = """
+SELECT count(*) FROM django_q_schedule WHERE name = 'onward.pass' AND next_run > statement_timestamp() - %s
+"""
 DELIVERIES = f"""
 SELECT state, count(*) FROM (SELECT state FROM automations_delivery WHERE due_at IS NOT NULL LIMIT {MOST}) AS open
 GROUP BY state
@@ -81,7 +86,7 @@ def _checks() -> dict[str, dict[str, Any]]:
         cursor.execute("SELECT 1")
     if not _migrated():
         return {"database": {"ok": True}, "migrations": {"ok": False, "message": "Run `manage.py migrate`."}}
-    alive = _value(WORKERS, worker_silence())
+    alive = _alive()
     due, age = _rows(DUE)[0]
     workers: dict[str, Any] = {"ok": alive > 0, "alive": alive}
     if not alive:
@@ -94,11 +99,12 @@ def _checks() -> dict[str, dict[str, Any]]:
     }
 
 
-def worker_silence() -> timedelta:
-    """How long a worker may be silent and still count as alive; longer where the schedules alone do the work."""
-    if settings.ONWARD_TICKER:
-        return WORKER_SILENCE
-    return timedelta(minutes=2 * settings.ONWARD_PASS_MINUTES)
+def _alive() -> int:
+    """Workers with a fresh heartbeat; with the ticker off a queue that keeps its schedule counts as one (DESIGN 5.4)."""
+    alive = _value(WORKERS, WORKER_SILENCE)
+    if not alive and not settings.ONWARD_TICKER:
+        return _value(QUEUE, timedelta(minutes=settings.ONWARD_PASS_MINUTES) + QUEUE_DELAY)
+    return alive
 
 
 def _migrated() -> bool:
@@ -124,9 +130,7 @@ def _metric_lines() -> Iterable[str]:
     yield from _metric("onward_oldest_due_seconds", "How long the oldest due run has been due.", {"": age})
     yield from _metric("onward_deliveries_open", "Deliveries not settled.", _by("state", _rows(DELIVERIES)))
     yield from _metric("onward_events_unrouted", "Events recorded and not yet routed.", {"": _value(UNROUTED)})
-    yield from _metric(
-        "onward_workers_alive", "Workers with a fresh heartbeat.", {"": _value(WORKERS, worker_silence())}
-    )
+    yield from _metric("onward_workers_alive", "Workers with a fresh heartbeat.", {"": _value(WORKERS, WORKER_SILENCE)})
 
 
 def _runs() -> list[tuple[Any, ...]]:

@@ -149,7 +149,7 @@ STATIC_URL = "/static/"
 STATIC_ROOT = (
     BASE_DIR / "staticfiles" if SECURE else None
 )  # `collectstatic` fills it; elsewhere files are served as they lie
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [folder for folder in (BASE_DIR / "static",) if folder.is_dir()]
 _STATIC = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 if not SECURE:  # the manifest exists after `collectstatic` only
     _STATIC = "django.contrib.staticfiles.storage.StaticFilesStorage"

@@ -68,10 +68,18 @@ class TestReady:
         assert found.json()["checks"]["workers"]["alive"] == 0
         assert "manage.py work" in found.json()["checks"]["workers"]["message"]
 
-    def test_workers_may_be_silent_longer_where_schedules_do_the_work(self, db: None, settings: Settings) -> None:
+    @pytest.mark.parametrize(("minutes", "status"), [(-3, 200), (5, 200), (-8, 503)])
+    def test_a_queue_that_keeps_its_schedule_counts_where_the_ticker_is_off(
+        self, db: None, settings: Settings, minutes: int, status: int
+    ) -> None:
         settings.ONWARD_TICKER = False
-        beat(timedelta(minutes=5))
-        assert Client().get("/readyz").status_code == 200
+        sql(
+            "UPDATE django_q_schedule SET next_run = now() + make_interval(mins => %s) WHERE name = 'onward.pass'",
+            minutes,
+        )
+        assert Client().get("/readyz").status_code == status
+        settings.ONWARD_TICKER = True
+        assert Client().get("/readyz").status_code == 503
 
     def test_not_ready_while_a_migration_is_missing(self, db: None) -> None:
         beat()
