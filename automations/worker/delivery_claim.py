@@ -97,6 +97,10 @@ class _DueWorkspaces:
         self._turn = start + min(most, len(self._found))
         return (self._found[start:] + self._found[:start])[:most]
 
+    def turns(self, most: int) -> int:
+        """How many claims of so many workspaces reach each of the list once."""
+        return max(1, -(-len(self._found) // most))
+
     def forget(self) -> bool:
         """Drop the list; whether there was one."""
         known, self._found = self._found, []
@@ -108,10 +112,12 @@ _workspaces = _DueWorkspaces()
 
 def claim(limit: int, kinds: Sequence[str] | None = None) -> Claimed:
     """Up to `limit` deliveries, each taken by a lease and a raised fence, or set aside because it must not be sent."""
-    claimed = _claim(limit, kinds)
-    if not (claimed.jobs or claimed.stopped or claimed.put_off) and _workspaces.forget():
-        return _claim(limit, kinds)  # the list was up to a second old
-    return claimed
+    for _turn in range(_workspaces.turns(limit)):
+        claimed = _claim(limit, kinds)
+        if claimed.jobs or claimed.stopped or claimed.put_off:
+            return claimed
+    # The list is up to a second old.
+    return _claim(limit, kinds) if _workspaces.forget() else Claimed()
 
 
 def _claim(limit: int, kinds: Sequence[str] | None) -> Claimed:
