@@ -50,6 +50,7 @@ def test_a_run_that_reaches_the_limit_behind_a_step_has_a_sound_log() -> None:  
     Run.objects.filter(pk=run.pk).update(seq=10_000)
     pass_time("+4d")
     run.refresh_from_db()
+    assert run.error is not None
     assert (run.status, run.end_reason, run.error["code"]) == ("FAILED", "step_limit", "step_limit")
     visits = [(row.seq, row.step, row.status) for row in log_of(run)]
     assert visits == [(10_000, "pause", "succeeded"), (10_001, "tag", "failed")]
