@@ -6,7 +6,7 @@ from __future__ import annotations
 from accounts.announcements import listen
 from automations.doctor import checks, references
 from automations.services import defaults, sweeps
-from billing import doctor
+from billing import doctor, exports
 from billing.defaults import EXCLUSIVE, apply_default
 from billing.listeners import on_announcements
 from billing.services.endings import next_turn, sweep_subscriptions
@@ -20,5 +20,6 @@ def connect() -> None:
     for trigger in EXCLUSIVE:
         defaults.register(trigger, apply_default)
     listen(on_announcements)
+    exports.connect()
     checks.register(doctor.CHECKS)
     references.add_references(doctor.REFERENCES)

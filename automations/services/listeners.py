@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from accounts.announcements import Announcement, listen
-from automations.services import leaving, merging
+from accounts.clock import refuse_backwards_while
+from automations.models import UNFINISHED, Run
+from automations.services import exports, leaving, merging
 from automations.services.events import NewEvent, record_events
 from automations.services.mail import ensure_workspace_mail
 
@@ -14,6 +16,13 @@ from automations.services.mail import ensure_workspace_mail
 def connect() -> None:
     """Called once when the app starts."""
     listen(on_announcements)
+    refuse_backwards_while(any_unfinished_run)
+    exports.connect()
+
+
+def any_unfinished_run() -> bool:
+    """Whether the clock must not go back (CONTRACTS, "The clock")."""
+    return Run.objects.filter(status__in=UNFINISHED).exists()
 
 
 def on_announcements(announcements: list[Announcement]) -> None:
