@@ -12,7 +12,7 @@ from config.database import Database, parse_database_url
 from config.folder import default_folder
 from config.postgres import Cluster
 
-NAME = "onward_bench"
+NAME = os.environ.get("BENCH_DATABASE", "onward_bench")  # two measurements at once need two
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from automations.engine.definition import TRIGGER, Definition, ErrorHandling, Node, Settings
@@ -96,12 +97,12 @@ class Plan:
     registry: Registry
     schedule: Mapping[str, Any] | None = None
 
-    @property
+    @cached_property
     def changes_records(self) -> bool:
         """Whether some step writes to our own rows."""
         return any(node.kind.effect == "local" for node in self.nodes.values())
 
-    @property
+    @cached_property
     def predicates(self) -> tuple[PlanExit, ...]:
         """The exits that are judged on the live object."""
         return tuple(item for item in self.exits if item.predicate is not None)

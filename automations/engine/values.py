@@ -87,6 +87,7 @@ def _finite(value: Any) -> Any:
     return number if number.is_finite() else MISSING
 
 
+_AS_THEY_ARE = frozenset({str, bool, type(None)})
 _PLAIN = frozenset({str, StatusText, int, bool, type(None), datetime, date, list, dict, Missing})
 _CONVERSIONS: tuple[tuple[Any, Any], ...] = (
     ((float, Decimal), _finite),
@@ -174,6 +175,8 @@ def number_text(value: int | Decimal) -> str:
 
 def text_of(value: Any) -> str:
     """A value as it is rendered in text: nothing for missing and null, `true`, `129.00`, ISO times, lists joined by commas."""
+    if type(value) is str:
+        return value
     if isinstance(value, str):
         return str.__str__(value)
     if value is None or value is MISSING:
@@ -191,6 +194,8 @@ def text_of(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """`value` as data for JSON: decimals and times as text, a status as it is stored, missing as null, no foreign object."""
+    if type(value) in _AS_THEY_ARE:
+        return value
     value = normalise(value)
     if isinstance(value, StatusText):
         return value.stored

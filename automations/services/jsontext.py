@@ -8,16 +8,19 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 from automations.engine.values import iso
 
-
+_PASS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
+_SORTED = _PASS | orjson.OPT_SORT_KEYS
 _DECODER = json.JSONDecoder(parse_float=Decimal)  # made once: that costs more than a small text
 
 
 def dumps(value: Any, sort_keys: bool = False) -> str:
     """Compact JSON text. Decimals are numbers, times are ISO text. A NUL character, which jsonb refuses, is replaced."""
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=sort_keys, allow_nan=False)
+        text = orjson.dumps(value, option=_SORTED if sort_keys else _PASS).decode()
     except TypeError:  # something that plain JSON has no word for: the slower way
         text = _text(value, sort_keys)
     return text.replace("\\u0000", "\ufffd") if "\\u0000" in text else text

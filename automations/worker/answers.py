@@ -72,12 +72,13 @@ def error_of(outcome: Outcome) -> dict[str, Any] | None:
 
 def storable(value: Any) -> Any:
     """Plain JSON data without the one character that jsonb refuses."""
-    return _without_nul(plain(value))
+    return without_nul(plain(value))
 
 
-def _without_nul(value: Any) -> Any:
+def without_nul(value: Any) -> Any:
+    """The same data with the replacement character in the place of NUL."""
     if isinstance(value, str):
-        return value.replace("\x00", "\ufffd")
+        return value.replace("\x00", "\ufffd") if "\x00" in value else value
     if isinstance(value, dict):
-        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
-    return [_without_nul(item) for item in value] if isinstance(value, list) else value
+        return {without_nul(key): without_nul(item) for key, item in value.items()}
+    return [without_nul(item) for item in value] if isinstance(value, list) else value

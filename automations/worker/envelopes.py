@@ -52,6 +52,11 @@ def from_json(
 
 def freeze(value: Any) -> Any:
     """Plain data as JSON that `thaw` gives back unchanged."""
+    kind = type(value)
+    if kind is str:
+        return value.replace("\x00", "\ufffd") if "\x00" in value else value
+    if kind in _FROZEN:
+        return value
     value = normalise(value)
     if isinstance(value, Mapping):
         frozen = {str(key): freeze(item) for key, item in value.items()}
@@ -67,6 +72,9 @@ def freeze(value: Any) -> Any:
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd")
     return None if value is MISSING else value
+
+
+_FROZEN = frozenset({int, bool, type(None)})
 
 
 def thaw(data: Any) -> Any:

@@ -7,6 +7,10 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_NON_STR_KEYS
+
 
 def _encode(value: Any) -> Any:
     if isinstance(value, (datetime, date)):
@@ -20,7 +24,10 @@ def _encode(value: Any) -> Any:
 
 def dumps(value: Any) -> str:
     """Compact JSON text. `\\u0000`, which jsonb refuses, becomes the replacement character."""
-    text = json.dumps(value, default=_encode, ensure_ascii=False, separators=(",", ":"))
+    try:
+        text = orjson.dumps(value, _encode, _OPTIONS).decode()
+    except TypeError:  # integers beyond 64 bits and texts that are not quite Unicode: the slower way
+        text = json.dumps(value, default=_encode, ensure_ascii=False, separators=(",", ":"))
     return text.replace("\\u0000", "\ufffd") if "\\u0000" in text else text
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -24,6 +24,13 @@ class Names:
 
     roots: frozenset[str] = frozenset()
     aliases: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    _hash: int = field(init=False, repr=False, compare=False)  # it is a key of caches that are asked for each step
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_hash", hash((self.roots, self.aliases)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 class Environment:
