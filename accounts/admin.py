@@ -13,6 +13,9 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest
 
 from accounts import models
+from accounts.sign_in import SignInForm
+
+admin.site.login_form = SignInForm
 
 
 class UncountedPaginator(Paginator):

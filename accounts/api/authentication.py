@@ -20,10 +20,10 @@ from accounts.services.keys import secret_hash
 _KEY = re.compile(r"ow_([a-z0-9]{12})_([A-Za-z0-9_-]{20,100})", re.ASCII)
 
 
-def take_token(caller: str) -> Rate:
+def take_token(caller: str, per_second: float = PER_SECOND, burst: float = BURST) -> Rate:
     """Take one token from a bucket, one statement."""
     with connection.cursor() as cursor:
-        cursor.execute("select allowed, tokens from onward_take_token(%s, %s, %s)", [caller, PER_SECOND, BURST])
+        cursor.execute("select allowed, tokens from onward_take_token(%s, %s, %s)", [caller, per_second, burst])
         return Rate(*cursor.fetchone())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from django.db import connection
@@ -31,7 +32,7 @@ PARTS = {"events": EVENTS, "executions": EXECUTIONS, "deliveries": DELIVERIES}
 def connect() -> None:
     """Called once when the app starts."""
     for name, statement in PARTS.items():
-        export_part(name, lambda workspace_id, customer_id, sql=statement: rows_of(sql, workspace_id, customer_id))
+        export_part(name, partial(rows_of, statement))
 
 
 def rows_of(statement: str, workspace_id: int, customer_id: int) -> Rows:

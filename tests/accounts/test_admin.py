@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib import admin
 from django.db import connection
@@ -10,7 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts import models
-from accounts.models import User, Workspace
+from accounts.clock import real_now
+from accounts.models import RateBucket, User, Workspace
+from accounts.sign_in import TOO_MANY, TRIES
 from tests.factories import make_api_key, make_customer, make_task, make_user, owner_of
 
 OURS = [model for model in admin.site._registry if model._meta.app_label == "accounts"]
@@ -52,6 +56,32 @@ def test_a_wrong_password_and_an_ordinary_member_stay_out(workspace: Workspace) 
     wrong = Client().post("/admin/login/", {"username": owner.email, "password": "wrong"})
     right = Client().post("/admin/login/", {"username": owner.email, "password": f"secret-{owner.email}"})
     assert (wrong.status_code, right.status_code) == (200, 200)
+
+
+def sign_in(email: str, password: str) -> int:
+    return Client().post("/admin/login/", {"username": email, "password": password, "next": "/admin/"}).status_code
+
+
+def test_guessing_a_password_is_slow(db: None) -> None:
+    # RELIABILITY 5: five tries a minute and account
+    person = make_user("mara@northwind.example", is_staff=True, is_superuser=True)
+    right = f"secret-{person.email}"
+    for _ in range(TRIES):
+        assert sign_in("Mara@northwind.example", "wrong") == 200
+    assert sign_in(person.email, right) == 200, "the right one does not help any more"
+    answer = Client().post("/admin/login/", {"username": person.email, "password": right})
+    assert TOO_MANY in answer.content.decode()
+    make_user("other@northwind.example", is_staff=True)
+    assert sign_in("other@northwind.example", "secret-other@northwind.example") == 302, "others are not hindered"
+    RateBucket.objects.update(at=real_now() - timedelta(minutes=1))
+    assert sign_in(person.email, right) == 302
+
+
+def test_signing_in_often_is_fine(db: None) -> None:
+    person = make_user("mara@northwind.example", is_staff=True)
+    for _ in range(3 * TRIES):
+        assert sign_in(person.email, f"secret-{person.email}") == 302
+    assert not RateBucket.objects.exists()
 
 
 @pytest.mark.parametrize("model", OURS, ids=lambda model: model._meta.model_name)
