@@ -86,12 +86,19 @@ def steps_json(run: Run, rows: Sequence[StepLog], deliveries: Mapping[int, int])
     return [step_json(row, nodes.get(row.step, {}), deliveries.get(row.seq)) for row in rows]
 
 
+def _output(row: StepLog | Record, delivery: int | None) -> Mapping[str, Any] | None:
+    """What the step put out; a queued mail names its delivery, whose id is known only beside the log (CONTRACTS 9)."""
+    if row.type == "send_email" and delivery is not None and row.output and "to" in row.output:
+        return {"delivery": optional_id("dlv", delivery), **row.output}
+    return row.output
+
+
 def step_json(row: StepLog | Record, node: Mapping[str, Any], delivery: int | None) -> dict[str, Any]:
     """One row; `node` is its step in the definition."""
     action = row.type in registry.actions
     shown = {
         "seq": row.seq,
-        "attempt": row.attempt,
+        "attempt": row.attempt + 1,  # people count from one
         "stepId": row.step,
         "type": "action" if action else row.type,
         "action": row.type if action else None,
@@ -104,7 +111,7 @@ def step_json(row: StepLog | Record, node: Mapping[str, Any], delivery: int | No
         "iteration": row.iteration,
         "fallback": bool(row.flags & FALLBACK),
         "input": row.input,
-        "output": row.output,
+        "output": _output(row, delivery),
         "error": row.error,
         "warnings": row.warnings or [],
         "delivery": optional_id("dlv", delivery),

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from automations.engine.durations import parse_duration
 from automations.engine.kinds import Config, ControlStep, DurationText, TemplateText
 from automations.engine.moves import Go, Move, Park
+from automations.engine.values import iso
 from automations.engine.walk import Walk
 
 ANCHORS = {"due_date": ("invoice", "dueDate"), "period_end": ("subscription", "currentPeriodEnd")}
@@ -67,10 +68,10 @@ class Delay(ControlStep):
         if due > walk.now:
             return Park("timer", due)
         # A time before an anchor that has already passed is not made up for (C-21); other moments simply are over.
-        return Go(output={"until": due.isoformat(), "outcome": "past"}, skip=config.anchor is not None)
+        return Go(output={"until": iso(due), "outcome": "past"}, skip=config.anchor is not None)
 
     def resume(self, config: DelayConfig, walk: Walk, answer: Any) -> Move:
-        return Go(output={"until": walk.run.due_at.isoformat() if walk.run.due_at else None, "outcome": "waited"})
+        return Go(output={"until": iso(walk.run.due_at) if walk.run.due_at else None, "outcome": "waited"})
 
 
 def due_time(config: DelayConfig, walk: Walk) -> datetime | None:

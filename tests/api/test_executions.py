@@ -264,7 +264,7 @@ class TestPages:
             page = api.get(f"/executions/exec_{run.pk}/steps?cursor={cursor}").json()
             seen += [(step["seq"], step["attempt"]) for step in page["steps"]]
             cursor = page["nextCursor"]
-        assert seen == [(1 + number // 2, number % 2) for number in range(450)]
+        assert seen == [(1 + number // 2, 1 + number % 2) for number in range(450)]
 
 
 @pytest.mark.parametrize("what", ["executions", "automation", "automations", "versions", "steps", "priorities"])
