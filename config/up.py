@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from django.conf import settings
-from django.core.management import call_command, get_commands
+from django.core.management import CommandError, call_command, get_commands
 from django.db import connections
 
 from config.environment import CHECKOUT, process_environment
@@ -99,7 +99,10 @@ def _prepare_data(tell: Tell) -> None:
     call_command("migrate", interactive=False, verbosity=0)
     if "demo" in get_commands() and not (settings.ONWARD_DATA / CREDENTIALS).exists():
         tell("Demo workspace: making it, once")
-        call_command("demo")
+        try:
+            call_command("demo")
+        except CommandError as error:  # its workspace is there, its credentials are not: no reason to stay down
+            tell(f"Demo workspace: {error}")
 
 
 def _choose_mail_server() -> int | None:
