@@ -16,7 +16,7 @@ def ring() -> None:
     """Ring once the transaction at hand has committed (at once outside of one), unless wake-ups are switched off."""
     if not getattr(settings, "ONWARD_WAKE", True):
         return
-    if not any(callback is _notify for _, callback, _ in connection.run_on_commit):
+    if not any(entry[1] is _notify for entry in connection.run_on_commit):
         transaction.on_commit(_notify)
 
 

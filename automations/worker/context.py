@@ -94,7 +94,8 @@ class Context:
         """Pages of a query until one holds a record for which `where` is true: `[found, last id, whether there may be more]`."""
         query = registry.queries[question.query]
         root = registry.roots[query.root]
-        after, more, found = question.after, True, []
+        after, more = question.after, True
+        found: list[Mapping[str, int]] = []
         while more and not found:
             page = query.page(walk.run.workspace_id, after, question.limit)
             more = len(page) == question.limit

@@ -41,7 +41,10 @@ def work(
         return None
     if processes > 1:
         return _parent(processes, until_idle)
-    return _idle() if until_idle else _forever()
+    if until_idle:
+        return _idle()
+    _forever()
+    return None
 
 
 def walk_through(target: str) -> int:

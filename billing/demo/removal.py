@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import apps
 from django.db import connection, transaction
 
@@ -40,11 +42,15 @@ def _tables() -> list[str]:
 def _children() -> list[tuple[str, str, str]]:
     """Tables without a workspace of their own: their rows go when the row they belong to has gone."""
     found = []
-    for app in ("billing", "automations", "accounts"):
+    for app in ("billing", "automations"):
         for model in apps.get_app_config(app).get_models(include_auto_created=True):
             columns = {field.column for field in model._meta.concrete_fields}
             parents = [field for field in model._meta.concrete_fields if field.many_to_one and not field.null]
-            if "workspace_id" not in columns and parents and model._meta.app_label != "accounts":
-                parent = parents[0].related_model
-                found.append((model._meta.db_table, parents[0].column, parent._meta.db_table))
+            if "workspace_id" not in columns and parents:
+                found.append((model._meta.db_table, str(parents[0].column), _table(parents[0])))
     return found
+
+
+def _table(field: Any) -> str:
+    """The table that a reference points to."""
+    return str(field.related_model._meta.db_table)

@@ -34,7 +34,9 @@ def customer(workspace):
 
 
 def test_an_event_starts_one_run_that_walks_to_its_end(workspace, customer):  # TRG-01, RUN-01, EXE-16
-    automation = live(workspace, "steps:\n- {type: action, action: create_task, message: 'Call {{customer.name}}'}\n- {type: stop}\n")
+    automation = live(
+        workspace, "steps:\n- {type: action, action: create_task, message: 'Call {{customer.name}}'}\n- {type: stop}\n"
+    )
     happen(customer)
     settle()
     run = the_run(automation)
@@ -42,8 +44,12 @@ def test_an_event_starts_one_run_that_walks_to_its_end(workspace, customer):  # 
     assert Task.objects.get(run_id=run.pk).message == "Call Ana"
 
 
-def test_a_run_in_a_delay_shows_where_it_stands_and_goes_on_when_the_time_comes(workspace, customer):  # RUN-02 to 07, RUN-17
-    automation = live(workspace, "steps:\n- {id: d, type: delay, duration: 2d}\n- {type: action, action: create_task, message: x}\n")
+def test_a_run_in_a_delay_shows_where_it_stands_and_goes_on_when_the_time_comes(
+    workspace, customer
+):  # RUN-02 to 07, RUN-17
+    automation = live(
+        workspace, "steps:\n- {id: d, type: delay, duration: 2d}\n- {type: action, action: create_task, message: x}\n"
+    )
     happen(customer)
     settle()
     run = the_run(automation)
@@ -58,7 +64,10 @@ def test_a_run_in_a_delay_shows_where_it_stands_and_goes_on_when_the_time_comes(
 
 
 def test_an_event_wakes_the_run_that_waits_for_it_and_no_other(workspace, customer):  # RUN-18, STP-13, STP-17
-    automation = live(workspace, "steps:\n- {type: wait_until, event: demo_booked}\n- {type: action, action: create_task, message: x}\n")
+    automation = live(
+        workspace,
+        "steps:\n- {type: wait_until, event: demo_booked}\n- {type: action, action: create_task, message: x}\n",
+    )
     other = make_customer(workspace)
     happen(customer)
     settle()
@@ -96,7 +105,10 @@ def test_a_local_effect_is_seen_by_the_step_that_follows_in_the_same_turn(worksp
 
 
 def test_a_tag_added_twice_is_there_once(workspace, customer):  # ACT-10
-    live(workspace, "steps:\n- {type: action, action: add_tag, tag: at-risk}\n- {type: action, action: add_tag, tag: at-risk}\n")
+    live(
+        workspace,
+        "steps:\n- {type: action, action: add_tag, tag: at-risk}\n- {type: action, action: add_tag, tag: at-risk}\n",
+    )
     happen(customer)
     settle()
     assert tags_of([customer.pk])[customer.pk].count("at-risk") == 1
@@ -104,7 +116,10 @@ def test_a_tag_added_twice_is_there_once(workspace, customer):  # ACT-10
 
 def test_two_runs_of_one_customer_in_one_batch_both_take_effect(workspace, customer):
     for number in range(2):
-        live(workspace, f"steps:\n- {{type: action, action: update_customer, fields: {{metadata: {{k{number}: 'yes'}}}}}}\n")
+        live(
+            workspace,
+            f"steps:\n- {{type: action, action: update_customer, fields: {{metadata: {{k{number}: 'yes'}}}}}}\n",
+        )
     happen(customer)
     settle()
     assert Customer.objects.get(pk=customer.pk).metadata == {"k0": "yes", "k1": "yes"}
@@ -156,7 +171,9 @@ def test_a_row_that_breaks_a_constraint_fails_alone_and_the_batch_goes_on(worksp
         pass
     run = Run.objects.get(event_id=events[3])
     with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE automations_run ADD CONSTRAINT planted CHECK (id <> %s OR status <> 'COMPLETED')", [run.pk])
+        cursor.execute(
+            "ALTER TABLE automations_run ADD CONSTRAINT planted CHECK (id <> %s OR status <> 'COMPLETED')", [run.pk]
+        )
     try:
         settle()
     finally:
@@ -170,7 +187,9 @@ def test_a_row_that_breaks_a_constraint_fails_alone_and_the_batch_goes_on(worksp
 
 
 def test_a_batch_that_is_rolled_back_leaves_nothing_half_done(workspace, customer):  # CRN-07, P3
-    automation = live(workspace, "steps:\n- {type: action, action: create_task, message: x}\n- {type: delay, duration: 1d}\n")
+    automation = live(
+        workspace, "steps:\n- {type: action, action: create_task, message: x}\n- {type: delay, duration: 1d}\n"
+    )
     happen(customer)
     from automations.worker.route import route_batch
 
@@ -196,7 +215,10 @@ def test_advancing_again_with_nothing_due_changes_nothing(workspace, customer): 
 
 def test_tick_makes_one_step_a_pass(workspace, customer):  # CRN-03, RUN-15
     automation = live(
-        workspace, "settings: {pacing: tick}\nsteps:\n" + "".join(f"- {NOTE % number}\n" for number in range(3)) + "- {type: delay, duration: 1d}\n"
+        workspace,
+        "settings: {pacing: tick}\nsteps:\n"
+        + "".join(f"- {NOTE % number}\n" for number in range(3))
+        + "- {type: delay, duration: 1d}\n",
     )
     happen(customer)
     one_pass("automation", command=True)
@@ -224,13 +246,20 @@ def test_reentry_one_at_a_time_frees_its_key_at_the_end(workspace, customer):  #
 
 def test_a_queued_mail_has_recipient_subject_run_and_step(workspace, customer):  # EML-01, VAR-21, RUN-21, STP-10
     automation = live(
-        workspace, "steps:\n- {id: m, type: action, action: send_email, to: '{{customer.email}}', subject: 'Hi {{customer.name}}', body: 'Dear'}\n"
+        workspace,
+        "steps:\n- {id: m, type: action, action: send_email, to: '{{customer.email}}', subject: 'Hi {{customer.name}}', body: 'Dear'}\n",
     )
     happen(customer)
     settle()
     run = the_run(automation)
     mail = Delivery.objects.get()
-    assert (mail.state, mail.to, mail.subject, mail.run_id, mail.step) == ("QUEUED", "ana@example.com", "Hi Ana", run.pk, "m")
+    assert (mail.state, mail.to, mail.subject, mail.run_id, mail.step) == (
+        "QUEUED",
+        "ana@example.com",
+        "Hi Ana",
+        run.pk,
+        "m",
+    )
     assert mail.key.endswith(f".exec_{run.pk}.1.0")
     assert run.status == "COMPLETED"  # EML-03: it does not wait for the hand-over
 
@@ -265,7 +294,10 @@ def test_a_version_that_cannot_be_compiled_fails_its_runs_and_no_others(workspac
     settle()
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE automations_version DISABLE TRIGGER USER")
-        cursor.execute("UPDATE automations_version SET definition = jsonb_set(definition, '{nodes,0,type}', '\"gone\"') WHERE automation_id = %s", [broken.pk])
+        cursor.execute(
+            "UPDATE automations_version SET definition = jsonb_set(definition, '{nodes,0,type}', '\"gone\"') WHERE automation_id = %s",
+            [broken.pk],
+        )
         cursor.execute("ALTER TABLE automations_version ENABLE TRIGGER USER")
     from automations.worker.plans import forget_plans
 
@@ -324,12 +356,18 @@ def test_fallback_steps_are_flagged_in_the_log(workspace, customer):
     happen(customer)
     settle(deliver=True)
     rows = log_of(the_run(automation))
-    assert [(row.step, row.status, row.port) for row in rows] == [("m", "failed", "error"), ("f", "succeeded", "next"), ("z", "succeeded", None)]
+    assert [(row.step, row.status, row.port) for row in rows] == [
+        ("m", "failed", "error"),
+        ("f", "succeeded", "next"),
+        ("z", "succeeded", None),
+    ]
     assert rows[1].flags == FALLBACK
     assert the_run(automation).steps_executed == 2
 
 
-def test_one_workspace_with_many_due_runs_delays_another_by_at_most_one_batch(workspace):  # fairness, RELIABILITY isolation
+def test_one_workspace_with_many_due_runs_delays_another_by_at_most_one_batch(
+    workspace,
+):  # fairness, RELIABILITY isolation
     crowd = live(workspace, "steps:\n- {id: d, type: delay, duration: 1d}\n")
     quiet_place = make_workspace()
     quiet = live(quiet_place, "steps:\n- {id: d, type: delay, duration: 1d}\n")
@@ -338,8 +376,13 @@ def test_one_workspace_with_many_due_runs_delays_another_by_at_most_one_batch(wo
     settle()
     copy_run(the_run(crowd), 100_000)
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE automations_run SET due_at = onward_now() - interval '1 hour' WHERE automation_id = %s", [crowd.pk])
-        cursor.execute("UPDATE automations_run SET due_at = onward_now() - interval '1 minute' WHERE automation_id = %s", [quiet.pk])
+        cursor.execute(
+            "UPDATE automations_run SET due_at = onward_now() - interval '1 hour' WHERE automation_id = %s", [crowd.pk]
+        )
+        cursor.execute(
+            "UPDATE automations_run SET due_at = onward_now() - interval '1 minute' WHERE automation_id = %s",
+            [quiet.pk],
+        )
     claim.due_workspaces.forget()
     advance.advance_batch(500)
     assert the_run(quiet).status == "COMPLETED"
