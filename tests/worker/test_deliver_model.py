@@ -110,7 +110,12 @@ class Deliveries(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 9))
     def settle(self, pick: int) -> None:
         """It writes down what came of it, however late."""
-        settle_acts([self.acted.pop(pick % len(self.acted))])
+        job = self.acted.pop(pick % len(self.acted))
+        before = Delivery.objects.get(pk=job.id)
+        written = settle_acts([job])
+        assert bool(written) == ((before.fence, before.state) == (job.fence, "SENDING")), (
+            "only the owner of the fence writes"
+        )
 
     @precondition(lambda self: self.held or self.acted)
     @rule(pick=st.integers(0, 9))
