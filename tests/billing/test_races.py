@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from accounts.errors import Refusal
 from accounts.models import Customer
 from automations.engine.outcomes import Done, Refused
 from automations.models import Event
-from billing.actions.retry_payment import action
+from billing.actions.retry_payment import action, order_of
 from billing.models import Invoice, PaymentMethod
 from billing.models import TestCharge as Booked
 from billing.services.catalog import create_payment_method
@@ -71,7 +72,7 @@ def test_four_payments_in_full_at_once_pay_once(buyer: Customer) -> None:
     actor = system_actor(buyer.workspace_id)
     for _ in range(5):
         invoice = make_invoice(buyer)
-        answers = together(*[lambda id=invoice.pk: pay_invoice(actor=actor, invoice_id=id) for _ in range(4)])
+        answers = together(*[partial(pay_invoice, actor=actor, invoice_id=invoice.pk) for _ in range(4)])
         assert unexpected(answers) == []
         assert sum(not isinstance(answer, Refusal) for answer in answers) == 1
         assert Event.objects.filter(name="invoice.paid", subjects__invoice=invoice.pk).count() == 1
@@ -94,8 +95,8 @@ def test_payment_against_voiding_has_one_winner(buyer: Customer) -> None:
     for _ in range(10):
         invoice = make_invoice(buyer)
         answers = together(
-            lambda id=invoice.pk: pay_invoice(actor=actor, invoice_id=id),
-            lambda id=invoice.pk: void_invoice(actor=actor, invoice_id=id),
+            partial(pay_invoice, actor=actor, invoice_id=invoice.pk),
+            partial(void_invoice, actor=actor, invoice_id=invoice.pk),
         )
         assert unexpected(answers) == []
         assert sum(isinstance(answer, Refusal) for answer in answers) == 1
@@ -108,7 +109,7 @@ def test_two_runs_charging_one_invoice_at_once_charge_it_once(buyer: Customer) -
     for _ in range(5):
         invoice = make_invoice(buyer)
         envelopes = [prepared(action, invoice) for _ in range(3)]
-        answers = together(*[lambda e=envelope: act(action, e, key_of(e)) for envelope in envelopes])
+        answers = together(*[partial(act, action, envelope, key_of(envelope)) for envelope in envelopes])
         assert unexpected(answers) == []
         assert Counter(type(answer) for answer in answers) == {Done: 1, Refused: 2}
         assert Booked.objects.filter(invoice=invoice.pk).count() == 1
@@ -134,7 +135,7 @@ def test_voiding_against_a_charge_never_does_both(buyer: Customer) -> None:
         invoice = make_invoice(buyer)
         envelope = prepared(action, invoice)
         answers = together(
-            lambda e=envelope: act(action, e, key_of(e)), lambda id=invoice.pk: void_invoice(actor=actor, invoice_id=id)
+            partial(act, action, envelope, key_of(envelope)), partial(void_invoice, actor=actor, invoice_id=invoice.pk)
         )
         assert unexpected(answers) == []
         charged = Booked.objects.filter(invoice=invoice.pk).exists()
@@ -144,7 +145,7 @@ def test_voiding_against_a_charge_never_does_both(buyer: Customer) -> None:
 def test_drafts_finalised_at_once_have_different_numbers(buyer: Customer) -> None:
     drafts = [make_invoice(buyer, status="draft") for _ in range(6)]
     actor = system_actor(buyer.workspace_id)
-    answers = together(*[lambda id=row.pk: finalize_invoice(actor=actor, invoice_id=id) for row in drafts])
+    answers = together(*[partial(finalize_invoice, actor=actor, invoice_id=row.pk) for row in drafts])
     assert unexpected(answers) == []
     assert sorted(Invoice.objects.values_list("number", flat=True)) == [f"INV-{number:04d}" for number in range(1, 7)]
 
@@ -153,10 +154,7 @@ def test_new_default_cards_at_once_leave_one_default(buyer: Customer) -> None:
     actor = system_actor(buyer.workspace_id)
     cards = ("card_ok", "card_decline_soft", "card_decline_hard", "card_soft_then_ok")
     answers = together(
-        *[
-            lambda card=card: create_payment_method(actor=actor, customer_id=buyer.pk, card=card, default=True)
-            for card in cards
-        ]
+        *[partial(create_payment_method, actor=actor, customer_id=buyer.pk, card=card, default=True) for card in cards]
     )
     assert unexpected(answers) == []
     assert PaymentMethod.objects.filter(customer=buyer, default=True).count() == 1
@@ -193,14 +191,14 @@ def test_all_services_against_each_other_never_deadlock(buyer: Customer) -> None
         requests = [InvoiceRequest(actor, row.pk) for row in rows]
         envelope = prepared(action, rows[3])
         answers = together(
-            lambda asked=requests[:2]: void_invoices(asked),
-            lambda asked=requests[1::-1]: void_invoices(asked),
-            lambda id=rows[1].pk: pay_invoice(actor=actor, invoice_id=id),
-            lambda id=rows[2].pk: record_payment(actor=actor, invoice_id=id, status="failed"),
-            lambda id=subscriptions[2].pk: cancel_subscription(actor=actor, subscription_id=id),
-            lambda id=subscriptions[3].pk: activate_subscription(actor=actor, subscription_id=id),
-            lambda id=rows[3].pk: update_invoice(actor=actor, invoice_id=id, auto_advance=False),
-            lambda e=envelope: act(action, e, key_of(e)),
+            partial(void_invoices, requests[:2]),
+            partial(void_invoices, requests[1::-1]),
+            partial(pay_invoice, actor=actor, invoice_id=rows[1].pk),
+            partial(record_payment, actor=actor, invoice_id=rows[2].pk, status="failed"),
+            partial(cancel_subscription, actor=actor, subscription_id=subscriptions[2].pk),
+            partial(activate_subscription, actor=actor, subscription_id=subscriptions[3].pk),
+            partial(update_invoice, actor=actor, invoice_id=rows[3].pk, auto_advance=False),
+            partial(act, action, envelope, key_of(envelope)),
             sweep_overdue,
         )
         assert unexpected(answers) == []
@@ -214,8 +212,6 @@ def _deadlocks() -> int:
 
 
 def test_a_charge_begun_twice_under_one_key_is_one_payment(buyer: Customer) -> None:
-    from billing.actions.retry_payment import order_of
-
     make_card(buyer)
     invoice = make_invoice(buyer)
     order = order_of(prepared(action, invoice))

@@ -224,6 +224,7 @@ def test_a_run_voids_its_invoice_and_a_paid_one_fails_clearly(buyer: Customer) -
     nothing = make_invoice(buyer, lines=[NewLine("Free", "0.00")])
     settle()
     done, failed = Run.objects.filter(automation=automation).order_by("pk")
+    assert failed.error is not None
     assert (reload(invoice).status, output_of(done, "off")["status"]) == ("void", "void")
     assert reload(invoice).changed_by_run == done.pk
     assert (failed.status, failed.error["code"]) == ("FAILED", "wrong_state")
