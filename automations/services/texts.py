@@ -40,7 +40,13 @@ def refusal_of(error: DefinitionError) -> Refusal:
     message = error.problems[0].message if error.problems else "This definition cannot be read."
     if len(error.problems) > 1:
         message = f"{message} ({len(error.problems) - 1} more problems are listed in details.)"
-    return Refusal(code, message, {"problems": [problem.as_json() for problem in error.problems]})
+    problems = [{name: _whole(value) for name, value in problem.as_json().items()} for problem in error.problems]
+    return Refusal(code, _whole(message), {"problems": problems})
+
+
+def _whole(value: Any) -> Any:
+    """A refused text may hold half characters, and the refusal quotes it: they cannot be written into an answer."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def definition_of(version: Version) -> Definition:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.db import IntegrityError, transaction
 
@@ -261,3 +263,13 @@ def test_another_workspaces_automation_is_not_there(workspace: Workspace, other:
         with pytest.raises(Refusal) as refused:
             attempt()
         assert refused.value.code == "not_found"
+
+
+@pytest.mark.parametrize(
+    "body", ['{"na\\ud800me": 1}', '{"name": "x", "trigger": {"type": "\\udfff"}}', '{"\\ud800": 1, "\\ud800": 2}']
+)
+def test_a_refusal_quotes_no_half_characters(workspace: Workspace, body: str) -> None:
+    # RELIABILITY 39: lone surrogates
+    with pytest.raises(Refusal) as refused:
+        check_text(actor=actor_of(workspace), body=body, fmt="json")
+    assert json.dumps(refused.value.as_dict(), ensure_ascii=False).encode()
