@@ -101,7 +101,8 @@ class _Batch:
         """The jobs that came to an end, as soon as there is one; meanwhile the leases of all are renewed."""
         if not self.under_way:
             return []
-        ended, _open = wait(self.under_way, timeout=RENEW_SECONDS, return_when=FIRST_COMPLETED)
+        pause = min(RENEW_SECONDS, delivery_claim.lease() / 3)
+        ended, _open = wait(self.under_way, timeout=pause, return_when=FIRST_COMPLETED)
         if not ended:
             retrying(lambda: delivery_claim.renew(list(self.under_way.values())))
         elif len(ended) < len(self.under_way):
