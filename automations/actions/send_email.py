@@ -4,9 +4,10 @@ one queue."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -16,7 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from automations.channels.email import build, email
 from automations.channels.email import header as checked_header
-from automations.engine.expressions import Environment, Names, compile_template
+from automations.engine.expressions import Environment, Names, Template, compile_template
 from automations.engine.expressions.paths import fold
 from automations.engine.kinds import (
     Config,
@@ -81,6 +82,8 @@ class SendEmail(OutsideAction):
     icon = "mail"
     Config = EmailConfig
     Output = EmailOutput
+    reads = (Need("mail_plan", None),)
+    asks_consent = True
 
     def summary(self, config: EmailConfig) -> str:
         """`Send payment_failed_first`."""
@@ -105,17 +108,14 @@ class SendEmail(OutsideAction):
             return Failed(
                 "no_sender", "There is no verified sender" + (f" “{config.sender}”." if config.sender else ".")
             )
-        kind = config.kind or (template or {}).get("kind", "customer")
-        mail = Envelope(
-            kind="email",
-            body=_body(config, scope, template, sender),
-            subject=checked_header(scope.text(config.subject or (template or {})["subject"], "header")).strip()[:998],
-            customer_mail=kind == "customer",
-            waits=False,
-            retries=5,
-            retry_delay=60,
-        )
-        return tuple(_addressed(mail, to, scope, config) for to in _recipients(config, scope)[:RECIPIENTS])
+        to_customer = (config.kind or (template or {}).get("kind", "customer")) == "customer"
+        recipients = _recipients(config, scope)[:RECIPIENTS]
+        # Asked first: what has to be read for it is read before the texts are made.
+        verdicts = [_verdict(to_customer, to, scope) for to in recipients]
+        subject = checked_header(scope.text(config.subject or (template or {})["subject"], "header")).strip()[:998]
+        body = _body(config, scope, template, sender)
+        mail = (body, subject, to_customer, config.template)
+        return tuple(_addressed(mail, to, verdict, scope) for to, verdict in zip(recipients, verdicts, strict=True))
 
     def complete(self, envelopes: Sequence[tuple[int, Envelope]]) -> Sequence[Envelope]:
         """Bring the text of the template that each was queued with."""
@@ -163,48 +163,69 @@ class SendEmail(OutsideAction):
         return "resend" if envelope.body.get("transactional") and before == 0 else "review"
 
 
+_SEPARATORS = re.compile("[,;]")
+
+
 def _recipients(config: EmailConfig, scope: Scope) -> list[str]:
     """Addresses as written, each once. Nobody is one empty address: it fails when it is sent, and is shown (C-45,
     ERR-10)."""
     if config.to is None:
         return [str(scope.read(("customer", "email")) or "")]
     texts = config.to if isinstance(config.to, list) else [config.to]
-    found = [part.strip() for text in texts for part in re.split(r"[,;]", scope.text(text)) if part.strip()]
+    found = [part.strip() for text in texts for part in _SEPARATORS.split(scope.text(text)) if part.strip()]
     return list(dict.fromkeys(found)) or [""]
 
 
-def _addressed(mail: Envelope, to: str, scope: Scope, config: EmailConfig) -> Envelope:
-    output = {"to": to, "subject": mail.subject}
-    shown = {
-        **output,
-        **({"template": config.template} if config.template else {}),
-        "sender": mail.body["from"]["address"],
-    }
-    return replace(
-        mail, to=to[:320], input=shown, output=output, subjects=dict(scope.subjects), verdict=_verdict(mail, to, scope)
+def _addressed(
+    mail: tuple[dict[str, Any], str, bool, str | None], to: str, verdict: Outcome | None, scope: Scope
+) -> Envelope:
+    body, subject, to_customer, template = mail
+    output = {"to": to, "subject": subject}
+    shown = {**output, "template": template} if template else dict(output)
+    shown["sender"] = body["from"]["address"]
+    return Envelope(
+        kind="email",
+        body=body,
+        input=shown,
+        output=output,
+        to=to[:320],
+        subject=subject,
+        subjects=scope.subjects,
+        customer_mail=to_customer,
+        waits=False,
+        retries=5,
+        retry_delay=60,
+        verdict=verdict,
     )
 
 
-def _verdict(mail: Envelope, to: str, scope: Scope) -> Outcome | None:
+def _verdict(to_customer: bool, to: str, scope: Scope) -> Outcome | None:
     """Whether it is known already that it must not be sent (SUP-09, LIM-07); asked again when it is."""
-    if not mail.customer_mail or not to:
+    if not to_customer or not to:
         return None
     if scope.resource("consent", to) is not None:
         return Suppressed("unsubscribed")
     return Skipped("plan") if (scope.resource("mail_plan", None) or {}).get("monthly") == 0 else None
 
 
+@lru_cache(maxsize=1024)
+def _reading(source: str, names: Names) -> tuple[tuple[tuple[tuple[str, ...], bool], ...], list[str]]:
+    """What a body reads, in order, each with whether it is named there; and its roots."""
+    compiled: Template = compile_template(source, names, "html")
+    paths = sorted({*compiled.paths, *compiled.reads} - {("now",)})
+    return tuple((path, path in compiled.paths) for path in paths), sorted(compiled.roots)
+
+
 def _body(
     config: EmailConfig, scope: Scope, template: Mapping[str, Any] | None, sender: Mapping[str, Any]
 ) -> dict[str, Any]:
-    source = config.body or (template or {})["body"]
-    compiled = compile_template(source, scope.names, "html")
-    text = {"source": source} if config.body else {"text": (template or {})["text"]}
+    reading, roots = _reading(config.body or (template or {})["body"], scope.names)
+    text = {"source": config.body} if config.body else {"text": (template or {})["text"]}
     return {
         **text,
         "from": {"address": sender["address"], "name": sender["name"]},
-        "values": freeze(picked(scope, compiled.paths, compiled.reads)),
-        "roots": sorted(compiled.roots),
+        "values": freeze(picked(scope, reading)),
+        "roots": roots,
         "now": scope.now.isoformat(),
         "zone": str(scope.zone),
         "locale": scope.env.locale,
@@ -212,14 +233,15 @@ def _body(
     }
 
 
-def picked(scope: Scope, paths: Collection[tuple[str, ...]], reads: Iterable[tuple[str, ...]] = ()) -> dict[str, Any]:
+def picked(scope: Scope, reading: Iterable[tuple[tuple[str, ...], bool]]) -> dict[str, Any]:
     """Only what the mail reads of the data at hand, so that no more of a person is kept than it shows. A value that is
-    named and not there is a warning now, when the step can still log it (VAR-26); what is only looked at besides
-    (`reads`: the currency beside an amount) may be absent."""
+    named and not there is a warning now, when the step can still log it (VAR-26); what is only looked at besides (the
+    currency beside an amount) may be absent."""
     kept: dict[str, Any] = {}
-    for path in sorted({*paths, *reads} - {("now",)}):
-        found = _pick(kept, path, scope.env.data, _spelled(scope.env.data, path[0]))
-        if not found and path in paths:
+    data = scope.env.data
+    for path, is_named in reading:
+        found = _pick(kept, path, data, _spelled(data, path[0]))
+        if not found and is_named:
             scope.env.warn("missing_value", f"{'.'.join(path)} has no value.")
     return kept
 

@@ -75,6 +75,8 @@ class Kind:
     effect: ClassVar[Literal["none", "local", "outside"]] = "none"
     money: ClassVar[bool] = False
     ends_run: ClassVar[bool] = False  # nothing after it is executed (C-12)
+    reads: ClassVar[tuple[Need, ...]] = ()  # records of the workspace that every preparation reads beside its `needs`
+    asks_consent: ClassVar[bool] = False  # it writes to the customer: whether that is allowed is read for a whole batch
     depth: ClassVar[int] = 1  # what it adds to the depth of LIM-10; splits add 0 (C-16)
 
     def ports(self, config: Any) -> tuple[str, ...]:
@@ -170,7 +172,9 @@ class Envelope:
     retry_delay: int = 60  # seconds
     backoff: float = 2.0
     money: bool = False
-    verdict: Outcome | None = None  # known already not to be sent (consent, plan): written down as settled, with this result
+    verdict: Outcome | None = (
+        None  # known already not to be sent (consent, plan): written down as settled, with this result
+    )
 
 
 Unsure = Literal["read_back", "repeat", "resend", "review"]

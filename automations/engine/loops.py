@@ -62,11 +62,15 @@ class Frames:
 
     def iteration(self, step: str) -> str | None:
         """`2`, in nested loops `2.0`; None outside of loops. A loop's own row counts as outside of itself."""
+        if not self._stack:
+            return None
         frames = self._stack[:-1] if self.stands_on(step) else self._stack
         return ".".join(str(frame["i"]) for frame in frames) or None
 
     def subjects(self, own: Mapping[str, int]) -> Mapping[str, int]:
         """The run's subjects, overlaid by those of the records that query loops stand on."""
+        if not self._stack:
+            return own
         found = [frame["subjects"] for frame in self._stack if frame.get("subjects")]
         return {**own, **{key: value for item in found for key, value in item.items()}} if found else own
 

@@ -14,7 +14,7 @@ from automations.engine.definition import TRIGGER, Definition, ErrorHandling, No
 from automations.engine.durations import Duration, parse_duration
 from automations.engine.expressions import Expression, ExpressionError, Names, compile_expression, compile_template
 from automations.engine.graph import fallback_steps
-from automations.engine.kinds import Kind, Trigger
+from automations.engine.kinds import Kind, Need, Trigger
 from automations.engine.marks import marked
 from automations.engine.registry import Registry
 
@@ -101,6 +101,22 @@ class Plan:
     def changes_records(self) -> bool:
         """Whether some step writes to our own rows."""
         return any(node.kind.effect == "local" for node in self.nodes.values())
+
+    @cached_property
+    def root_subjects(self) -> tuple[tuple[str, str], ...]:
+        """Each root with the object by whose id it is read."""
+        return tuple((name, root.subject) for name, root in self.registry.roots.items())
+
+    @cached_property
+    def needs(self) -> tuple[Need, ...]:
+        """Named records that its steps read whenever they are prepared: read once for a batch."""
+        found = {need for node in self.nodes.values() for need in (*node.kind.needs(node.config), *node.kind.reads)}
+        return tuple(found)
+
+    @cached_property
+    def asks_consent(self) -> bool:
+        """Whether some step may write to the customer."""
+        return any(node.kind.asks_consent for node in self.nodes.values())
 
     @cached_property
     def predicates(self) -> tuple[PlanExit, ...]:

@@ -36,7 +36,8 @@ class Records:
 
     def get(self, root: str, id: int) -> Any:
         """The record, None, or `NeedLoad`."""
-        found = self.by_root.get(root, {}).get(id, _ABSENT)
+        table = self.by_root.get(root)
+        found = _ABSENT if table is None else table.get(id, _ABSENT)
         if found is _ABSENT:
             raise NeedLoad({root: [id]})
         return found
@@ -71,15 +72,18 @@ class RunData(Mapping[str, Any]):
         self.locals = locals
 
     def __getitem__(self, name: str) -> Any:
+        found = self.get(name, _ABSENT)
+        if found is _ABSENT:
+            raise KeyError(name)
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The root, or `default` where there is none; every path begins with this."""
         if name in self.locals:
             return self.locals[name]
         id = self.ids.get(name)
-        if id is None:
-            raise KeyError(name)
-        found = self.records.get(name, id)
-        if found is None:
-            raise KeyError(name)
-        return found
+        found = self.records.get(name, id) if id is not None else None
+        return default if found is None else found
 
     def __iter__(self) -> Iterator[str]:
         return iter({*self.locals, *self.ids})

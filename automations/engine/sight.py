@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def make_scope(walk: Walk) -> Scope:
     """Join what the run knows itself with what lies in the records."""
-    run, plan = walk.run, walk.plan
-    subjects = walk.subjects()
+    run, plan, frames = walk.run, walk.plan, walk.frames
+    subjects = frames.subjects(run.subjects)
+    state = run.state
     facts = {
         "id": run.public_id,
         "startedAt": run.started_at,
@@ -26,12 +27,13 @@ def make_scope(walk: Walk) -> Scope:
         "customer": run.customer_id,
     }
     values = {
-        "steps": run.state.get("out", {}),
-        "wait": run.state.get("wait", {}),
+        "steps": state.get("out", {}),
+        "wait": state.get("wait", {}),
         "run": facts,
         "now": walk.now,
-        **walk.frames.values(walk.records, plan),
     }
+    if frames.top is not None:
+        values.update(frames.values(walk.records, plan))
     env = Environment(
         RunData(walk.records, root_ids(plan, run, subjects), values),
         walk.now,
@@ -43,12 +45,7 @@ def make_scope(walk: Walk) -> Scope:
 
 def root_ids(plan: Plan, run: RunState, subjects: Mapping[str, int]) -> dict[str, int]:
     """The id under which each root of this run is read."""
-    ids = {"trigger": run.event_id}
-    for name, root in plan.registry.roots.items():
-        if root.subject == "run":
-            ids[name] = run.id
-        elif root.subject == "workspace":
-            ids[name] = run.workspace_id
-        elif root.subject in subjects:
-            ids[name] = subjects[root.subject]
+    known = {**subjects, "run": run.id, "workspace": run.workspace_id}
+    ids = {name: known[subject] for name, subject in plan.root_subjects if subject in known}
+    ids["trigger"] = run.event_id
     return ids

@@ -384,8 +384,10 @@ class Walk:
 
     def _log(self, node: PlanNode, status: str, port: str | None, **parts: Any) -> None:
         run = self.run
-        warned = [*self._warned, *(self._scope.env.warnings if self._scope else ())]
-        warnings = [warning.as_json() for warning in warned]
+        warned = self._warned
+        if self._scope is not None and self._scope.env.warnings:
+            warned = [*warned, *self._scope.env.warnings]
+        warnings = [warning.as_json() for warning in warned] if warned else None
         self.rows.append(
             Record(
                 run.id,
@@ -397,7 +399,7 @@ class Walk:
                 port,
                 run.entered_at or self.now,
                 self.now,
-                warnings=warnings or None,
+                warnings=warnings,
                 iteration=self.frames.iteration(node.id),
                 flags=FALLBACK if node.fallback else 0,
                 **parts,

@@ -24,7 +24,7 @@ from automations.worker.retrying import is_transient, retrying
 log = logging.getLogger(__name__)
 ROUNDS = 8  # rounds of effects a turn (DESIGN 5.2)
 LOADS = 100  # rounds of reading a turn; each brings something new, so this only stops a defect
-BATCH_MAX, BATCH_MIN = 500, 25
+BATCH_MAX, BATCH_MIN = 500, 200  # below that what each transaction costs by itself outweighs what a short one spares others
 _SLOW, _FAST = 0.25, 0.05  # seconds a transaction should stay between
 
 

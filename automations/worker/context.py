@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 
-from automations.engine.kinds import LocalAction, Request
+from automations.engine.kinds import LocalAction, Need, Request
 from automations.engine.moves import Apply, KeepBranch, Load, NextPage, Question
 from automations.engine.outcomes import Failed, Outcome
 from automations.engine.registry import registry
@@ -41,6 +41,27 @@ class Context:
                 if root in ids:
                     wanted[root].add(ids[root])
         self.load(wanted)
+        self._preload_resources(walks)
+
+    def _preload_resources(self, walks: Iterable[Walk]) -> None:
+        """Named records that every run of a version needs, and whether its customers may be written to."""
+        customers = self.records.by_root.get("customer", {})
+        needs: dict[int, set[Need]] = defaultdict(set)
+        for walk in walks:
+            plan, wanted = walk.plan, needs[walk.run.workspace_id]
+            wanted.update(plan.needs)
+            customer = customers.get(walk.run.customer_id or 0) if plan.asks_consent else None
+            if customer is not None and customer.get("email"):
+                wanted.add(Need("consent", customer["email"]))
+        self._load_resources(needs)
+
+    def _load_resources(self, needs: Mapping[int, Iterable[Need]]) -> None:
+        for workspace, named in needs.items():
+            missing = [need for need in named if (workspace, need.kind, need.key) not in self.records.resources]
+            if missing:
+                found = load_resources(workspace, missing)
+                for need in missing:
+                    self.records.resources[workspace, need.kind, need.key] = found.get((need.kind, need.key))
 
     def load(self, wanted: Mapping[str, Iterable[int]]) -> None:
         """Read records by root, those that are not there yet."""
@@ -67,11 +88,7 @@ class Context:
                 wanted[root].update(ids)
             needs[walk.run.workspace_id].update(question.needs)
         self.load(wanted)
-        for workspace, named in needs.items():
-            if named:
-                found = load_resources(workspace, named)
-                for need in named:
-                    self.records.resources[workspace, need.kind, need.key] = found.get((need.kind, need.key))
+        self._load_resources(needs)
 
     def _branches(self, asked: Sequence[tuple[Walk, KeepBranch]]) -> None:
         """The first passage of a customer is kept; later ones get what is kept (C-20)."""

@@ -135,6 +135,13 @@ class _EventData(RunData):
             merged[name] = self._joined(name)
         return merged[name]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The joined root, or `default` where there is neither record nor snapshot."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
     def _joined(self, name: str) -> Mapping[str, Any]:
         snapshot = self.occurrence.facts.trigger.get(name)
         live = self.records.by_root.get(name, {}).get(self.ids.get(name, 0))

@@ -11,11 +11,12 @@ from django.db import connection
 
 from accounts.models import Installation
 from automations.engine import states
-from automations.engine.run_state import Effect, RunState
+from automations.engine.run_state import Effect, Record, RunState
 from automations.engine.walk import Walk
 from automations.services.cancel import cancel_queued
 from automations.worker.answers import encode, error_of
 from automations.worker.claim import switch
+from automations.worker.copying import arrays, line
 from automations.worker.envelopes import to_json
 from automations.worker.jsons import dumps, dumps_or_none
 from automations.worker.policy import settled_state
@@ -64,37 +65,36 @@ def write(walks: Sequence[Walk]) -> None:
 
 
 def _copy_log(cursor: Any, walks: Sequence[Walk]) -> None:
+    lines = [line(_log_row(row, walk.run.workspace_id)) for walk in walks for row in walk.rows]
     with cursor.copy(f"COPY automations_step_log ({_LOG_COLUMNS}) FROM STDIN") as copy:
-        for walk in walks:
-            workspace = walk.run.workspace_id
-            for row in walk.rows:
-                copy.write_row(
-                    (
-                        row.run_id,
-                        row.seq,
-                        row.attempt,
-                        workspace,
-                        row.step,
-                        row.type,
-                        row.status,
-                        row.port,
-                        row.started_at,
-                        row.ended_at,
-                        dumps_or_none(row.input),
-                        dumps_or_none(row.output),
-                        dumps_or_none(row.error),
-                        dumps_or_none(row.warnings),
-                        row.iteration,
-                        row.flags,
-                    )
-                )
+        copy.write("".join(lines))
+
+
+def _log_row(row: Record, workspace: int) -> tuple[Any, ...]:
+    return (
+        row.run_id,
+        row.seq,
+        row.attempt,
+        workspace,
+        row.step,
+        row.type,
+        row.status,
+        row.port,
+        row.started_at,
+        row.ended_at,
+        dumps_or_none(row.input),
+        dumps_or_none(row.output),
+        dumps_or_none(row.error),
+        dumps_or_none(row.warnings),
+        row.iteration,
+        row.flags,
+    )
 
 
 def _copy_deliveries(cursor: Any, effects: Iterable[Effect], now: datetime) -> None:
-    rows = [_delivery_row(effect, now) for effect in effects]  # before the COPY: no other statement may run within it
+    lines = [line(_delivery_row(effect, now)) for effect in effects]  # before the COPY: no statement may run within it
     with cursor.copy(f"COPY automations_delivery ({_DELIVERY_COLUMNS}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+        copy.write("".join(lines))
 
 
 def delivery_key(run_id: int, visit: int, number: int) -> str:
@@ -149,29 +149,33 @@ def _delivery_row(effect: Effect, now: datetime) -> tuple[Any, ...]:
 
 
 def _update_runs(cursor: Any, runs: Sequence[RunState]) -> None:
-    columns = [
-        [run.id for run in runs],
-        [run.claimed_seq for run in runs],
-        [run.status for run in runs],
-        [run.parked_on for run in runs],
-        [run.due_at for run in runs],
-        [run.step for run in runs],
-        [run.seq for run in runs],
-        [run.attempt for run in runs],
-        [run.entered_at for run in runs],
-        [dumps_or_none(run.state) for run in runs],
-        [run.wait_name for run in runs],
-        [run.wait_key for run in runs],
-        [run.end_reason for run in runs],
-        [dumps(run.error) if run.error else None for run in runs],
-        [run.ended_at for run in runs],
-        [run.steps_executed for run in runs],
-    ]
+    columns = arrays([_run_row(run) for run in runs])
     switch(cursor, _SWITCHES, "off")
     cursor.execute(_UPDATE, columns)
     if cursor.rowcount != len(runs):
         raise LostRun(f"{len(runs) - cursor.rowcount} of {len(runs)} runs had moved")
     switch(cursor, _SWITCHES, "on")
+
+
+def _run_row(run: RunState) -> tuple[Any, ...]:
+    return (
+        run.id,
+        run.claimed_seq,
+        run.status,
+        run.parked_on,
+        run.due_at,
+        run.step,
+        run.seq,
+        run.attempt,
+        run.entered_at,
+        dumps_or_none(run.state),
+        run.wait_name,
+        run.wait_key,
+        run.end_reason,
+        dumps_or_none(run.error),
+        run.ended_at,
+        run.steps_executed,
+    )
 
 
 def _add_tallies(cursor: Any, walks: Sequence[Walk]) -> None:

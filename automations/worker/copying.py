@@ -1,0 +1,74 @@
+"""Rows and arrays as PostgreSQL reads them in text: what COPY takes, and array parameters.
+
+Written by hand because it is the hottest code there is: ten rows a run. Django's cursor builds each array element by element.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+_SPECIAL = re.compile(r"[\\\t\n\r]")
+_SIGNS = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_IN_ARRAY = re.compile(r'["\\]')
+
+
+def line(values: Iterable[Any]) -> str:
+    """One row for COPY: None, text, numbers, truth values and times."""
+    return "\t".join([_field(value) for value in values]) + "\n"
+
+
+def _field(value: Any) -> str:
+    kind = type(value)
+    if kind is str:
+        return _SPECIAL.sub(_escaped, value) if _SPECIAL.search(value) else value
+    if value is None:
+        return "\\N"
+    if kind is bool:
+        return "t" if value else "f"
+    if kind is datetime:
+        return moment(value)
+    if isinstance(value, str):  # a text with more names than one is stored as what it reads as
+        return _field(str.__str__(value))
+    return str(value)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return _SIGNS[found.group()]
+
+
+@lru_cache(maxsize=4096)
+def moment(at: datetime) -> str:
+    """A time; the rows of one batch share a few."""
+    return at.isoformat()
+
+
+def array(values: Sequence[Any]) -> str:
+    """An array of numbers, texts or times, with NULL for None."""
+    return "{" + ",".join([_element(value) for value in values]) + "}"
+
+
+def _element(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    kind = type(value)
+    if kind is int:
+        return str(value)
+    if kind is datetime:
+        return f'"{moment(value)}"'
+    if kind is bool:
+        return "t" if value else "f"
+    text = str(value)
+    return f'"{_IN_ARRAY.sub(_behind_stroke, text)}"' if _IN_ARRAY.search(text) else f'"{text}"'
+
+
+def _behind_stroke(found: re.Match[str]) -> str:
+    return "\\" + found.group()
+
+
+def arrays(rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Rows as one array a column."""
+    return [array(column) for column in zip(*rows, strict=True)]
