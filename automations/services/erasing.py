@@ -11,6 +11,9 @@ from django.db import connection
 _EVENTS = "select id, recorded_at from automations_event where workspace_id = %(workspace)s and customer_id = any(%(customers)s)"
 _RUNS = "select id from automations_run where customer_id = any(%(customers)s)"
 _STATEMENTS = (
+    f"""with queued as (select id from automations_delivery where run_id in ({_RUNS}) and state = 'QUEUED'
+            order by id for no key update)
+        update automations_delivery d set state = 'CANCELLED', due_at = null from queued q where d.id = q.id""",
     f"""update automations_event_content c set payload = '{{}}', snapshot = '{{}}' from ({_EVENTS}) e
         where c.event_id = e.id and c.recorded_at = e.recorded_at""",
     f"""update automations_evaluation v set values = '{{}}' from ({_EVENTS}) e
@@ -26,8 +29,8 @@ _STATEMENTS = (
 
 
 def empty_records(workspace_id: int, customers: Sequence[int]) -> None:
-    """Empty them in the caller's transaction. A delivery that is under way keeps its bytes until it is settled: the same key goes
-    with the same bytes (DESIGN 5.3)."""
+    """Empty them in the caller's transaction. What nobody has begun to send is cancelled, whatever became of its run; a delivery
+    that is under way keeps its bytes until it is settled: the same key goes with the same bytes (DESIGN 5.3)."""
     names: dict[str, Any] = {"workspace": workspace_id, "customers": list(customers)}
     with connection.cursor() as cursor:
         for statement in _STATEMENTS:

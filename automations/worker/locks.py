@@ -47,7 +47,7 @@ _BUSY = """
 with busy as materialized (
     select s from generate_series(0, %s) s
     where exists (select 1 from automations_event e where e.shard = s and e.routed_at is null)
-    order by (s + %s) %% %s
+    order by (s - %s + %s) %% %s
 )
 select s from busy where pg_try_advisory_xact_lock(%s + s) limit %s
 """
@@ -57,7 +57,7 @@ def take_shards(count: int, most: int, start: int) -> list[int]:
     """Up to `most` busy shards of `count` that nobody else holds, for the rest of the transaction. `start` is where to begin, so
     that many routers do not all try the same ones first."""
     with connection.cursor() as cursor:
-        cursor.execute(_BUSY, [count - 1, start, count, _SHARD, most])
+        cursor.execute(_BUSY, [count - 1, start % count, count, count, _SHARD, most])
         return [row[0] for row in cursor.fetchall()]
 
 
