@@ -23,7 +23,7 @@ lint: $(VENV)/.installed-dev
 	@$(PY) -m ruff format --check --quiet $(CODE)
 
 types: $(VENV)/.installed-dev
-	@$(PY) -m mypy $(CODE)
+	@ONWARD_DEBUG=1 $(PY) -m mypy $(CODE)
 
 tests: $(VENV)/.installed-dev
 	@$(PY) -m pytest --numprocesses auto --maxprocesses 4

@@ -16,9 +16,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 _env = process_environment(keys_needed=keys_needed())
 _cluster = embedded_cluster(_env)
 TESTING = under_tests()
-DEBUG = _env.onward_debug
+_kind = process_kind(sys.argv)
+# Where no pages are served, Django's own DEBUG would only record every query of a worker.
+DEBUG = _env.onward_debug and _kind == "web"
 # TLS ends at a proxy in front (README, Operations). An operator who names a plain http address has none.
-SECURE = not (DEBUG or TESTING or _env.onward_base_url.startswith("http://"))
+SECURE = not (_env.onward_debug or TESTING or _env.onward_base_url.startswith("http://"))
 
 # Keys: the operator's, else those of the data folder. A command that needs neither database nor folder gets passing ones.
 _kept = Keys(
@@ -31,13 +33,14 @@ ONWARD_QUEUE_KEY = _env.onward_queue_key or _kept.queue
 ONWARD_ENCRYPTION_KEYS = _env.onward_encryption_keys or _kept.encryption
 
 ALLOWED_HOSTS = [*_env.onward_allowed_hosts]
-if DEBUG or TESTING:
+if _env.onward_debug or TESTING:
     ALLOWED_HOSTS += ["127.0.0.1", "localhost", "[::1]", "testserver"]
 
 ONWARD_DATA = data_folder(_env)
 ONWARD_PORT = _env.port
 ONWARD_BIND = _env.onward_bind
-ONWARD_BASE_URL = _env.onward_base_url.rstrip("/") or (f"http://127.0.0.1:{_env.port}" if DEBUG or TESTING else "")
+_here = f"http://127.0.0.1:{_env.port}" if _env.onward_debug or TESTING else ""
+ONWARD_BASE_URL = _env.onward_base_url.rstrip("/") or _here
 ONWARD_SMTP_URL = _env.onward_smtp_url
 ONWARD_STARTTLS = _env.onward_starttls
 ONWARD_PASS_MINUTES = _env.onward_pass_minutes
@@ -101,7 +104,7 @@ TEMPLATES = [
 
 _database = _cluster.database() if _cluster else _env.database_url
 assert _database is not None
-DATABASES = {"default": connection_settings(_database, process_kind(sys.argv))}
+DATABASES = {"default": connection_settings(_database, _kind)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 Q_CLUSTER = queue_settings(_env)
 

@@ -89,6 +89,17 @@ def test_an_operator_without_tls_says_so_by_the_address() -> None:
     assert found["SESSION_COOKIE_NAME"] == "session"
 
 
+def test_debug_records_no_queries_where_no_pages_are_served() -> None:
+    """Django's DEBUG in a worker would keep every query it made."""
+    assert shown(ONWARD_DEBUG="1", DATABASE_URL=PRODUCTION["DATABASE_URL"])["DEBUG"] is False
+
+
+def test_without_keys_nothing_starts_beside_a_real_database() -> None:
+    done = manage("check", DATABASE_URL=PRODUCTION["DATABASE_URL"])
+    assert done.returncode == 2
+    assert done.stderr.count("missing. With DATABASE_URL and without ONWARD_DEBUG it must be given.") == 3
+
+
 def test_debug_answers_this_machine_only_unless_told() -> None:
     assert shown(ONWARD_DEBUG="1", DATABASE_URL=PRODUCTION["DATABASE_URL"])["ALLOWED_HOSTS"] == [
         "127.0.0.1",
