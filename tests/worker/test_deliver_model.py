@@ -47,7 +47,7 @@ class Deliveries(RuleBasedStateMachine):
         self.provider = Provider()
         registry.actions[self.provider.key] = self.provider
         self.world = World()
-        self.deliveries: list[Delivery] = []
+        self.deliveries = [self._queued(retries) for retries in (0, 2)]
         self.held: list[Job] = []
         self.acted: list[Job] = []
         self.ended: dict[
@@ -63,6 +63,8 @@ class Deliveries(RuleBasedStateMachine):
                     self._expire(delivery)
                 while deliver_batch(threads=1):
                     pass
+                if not Delivery.objects.filter(workspace=self.world.workspace).exclude(due_at=None).exists():
+                    break
                 pass_time(3600)
             self._check_end()
         finally:
@@ -84,17 +86,36 @@ class Deliveries(RuleBasedStateMachine):
         if Delivery.objects.filter(pk=delivery.pk, state="SENDING").exists():
             expire_lease(delivery)
 
-    @precondition(lambda self: len(self.deliveries) < 3)
+    def _queued(self, retries: int) -> Delivery:
+        return self.world.delivery(charge(), self.provider.key, retries=retries, retry_delay=60, exact_waits=True)
+
+    @precondition(lambda self: len(self.deliveries) < 4)
     @rule(retries=st.integers(0, 2))
     def queue(self, retries: int) -> None:
         """A run reaches a charge."""
-        made = self.world.delivery(charge(), self.provider.key, retries=retries, retry_delay=60, exact_waits=True)
-        self.deliveries.append(made)
+        self.deliveries.append(self._queued(retries))
 
     @rule()
     def claim(self) -> None:
         """A worker takes what is due."""
         self.held += deliver.take(1, None)[0]
+
+    @rule(answer=ANSWERS, knows=st.booleans())
+    def take_and_act(self, answer: Any, knows: bool) -> None:
+        """A worker takes what is due and does it at once; what it heard is not yet written down."""
+        self.claim()
+        if self.held:
+            self.act(answer, knows, -1)
+
+    @precondition(lambda self: self.acted)
+    @rule(answer=ANSWERS)
+    def overtake(self, answer: Any) -> None:
+        """A worker stands still with its result beyond its lease, and another takes over and settles."""
+        self._expire(Delivery(pk=self.acted[-1].id))
+        for job in deliver.take(1, None)[0]:
+            self.held.append(job)
+            self.act(answer, True, -1)
+            self.settle(-1)
 
     @precondition(lambda self: self.held)
     @rule(answer=ANSWERS, knows=st.booleans(), pick=st.integers(0, 9))
