@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import difflib
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from accounts.actor import Actor
 from accounts.errors import Refusal
@@ -22,6 +22,7 @@ from automations.models import Delivery
 from automations.services.events import NewEvent, Recorded, record_events, short
 from automations.services.intake_reading import Posted, Ref, read_events
 from automations.services.newcomers import Raced, make_customers
+from automations.worker.retrying import retrying
 
 RACES = 5  # tries when others make the same new customers at the same moment
 
@@ -42,10 +43,16 @@ def post_events(*, actor: Actor, body: Any, idempotency_key: str | None = None) 
     refuse_unknown_names(posted)
     for _ in range(RACES):
         try:
-            return _record(actor, posted, idempotency_key)
+            return _retried(lambda: _record(actor, posted, idempotency_key))
         except Raced:  # the customer that was unknown a moment ago is known now
             continue
     raise Refusal("customer_conflict", "A customer of these events is being made by other requests; send them again.")
+
+
+def _retried(record: Callable[[], list[Recorded]]) -> list[Recorded]:
+    """Again after a deadlock, which two requests with the same new keys in another order may run into. Within a transaction of the
+    caller it is the caller's to repeat."""
+    return record() if connection.in_atomic_block else retrying(record)
 
 
 @transaction.atomic
