@@ -6,8 +6,7 @@ transaction. The same key is answered the same for ever, and `find` reads back w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
@@ -34,6 +33,7 @@ CARDS: Mapping[str, str] = {
     "card_timeout_after_charge": "the gateway charges, but its answer is lost",
 }
 
+_OF_DJANGO = frozenset({"context", "cursor_factory", "prepare_threshold", "connect_timeout", "server_side_binding"})
 _LOCK = "select pg_advisory_xact_lock(hashtextextended(%s, 0))"
 _FIND = "select result from billing_test_charge where key = %s"
 _EARLIER = "select count(*) from billing_test_charge where reference = %s and invoice = %s"
@@ -58,7 +58,11 @@ class TestGateway(Gateway):
             return Failed("unknown_card", f"The test gateway knows no card “{charge.reference}”.")
         if charge.reference == "card_unreachable":
             return Failed("gateway_unreachable", "The test gateway cannot be reached.", temporary=True)
-        with books() as cursor:
+        try:
+            own = open_books()
+        except psycopg.OperationalError as error:  # nothing was asked yet, so nothing was charged
+            return Failed("gateway_unreachable", f"The test gateway cannot be reached: {error}", temporary=True)
+        with own, own.cursor() as cursor:
             result, again = _book(cursor, charge, key)
         if charge.reference == "card_timeout_after_charge" and not again:
             return Unknown("The test gateway did not answer in time; it may have charged.")
@@ -66,7 +70,7 @@ class TestGateway(Gateway):
 
     def find(self, key: str) -> Outcome | None:
         """What became of a key, None when it is not in the books (it may be charged under the same key then)."""
-        with books() as cursor:
+        with open_books() as own, own.cursor() as cursor:
             found = cursor.execute(_FIND, [key]).fetchone()
         return Done({**found[0], "reference": f"test_{key}"}) if found else None
 
@@ -92,18 +96,12 @@ def _result(card: str, earlier: int) -> Mapping[str, Any]:
     return PAID
 
 
-@contextmanager
-def books() -> Iterator[psycopg.Cursor[Any]]:
-    """A cursor on a connection of its own, in a transaction of its own that commits at the end."""
-    with psycopg.connect(**_parameters()) as own, own.cursor() as cursor:
-        yield cursor
-
-
-def _parameters() -> dict[str, Any]:
-    """Where the database is. The driver's adapters belong to Django's connection and stay there."""
+def open_books() -> psycopg.Connection[Any]:
+    """A connection of its own; used as a context it commits and closes at the end. The driver's adapters belong to Django's
+    connection and stay there."""
     known = connection.get_connection_params()
-    names = ("dbname", "user", "password", "host", "port")
-    return {name: known[name] for name in names if known.get(name)}
+    ours = {name: value for name, value in known.items() if name not in _OF_DJANGO}
+    return psycopg.connect(**ours, connect_timeout=10)
 
 
 gateway = TestGateway()

@@ -6,7 +6,7 @@ import threading
 import uuid
 
 import pytest
-from django.db import connections, transaction
+from django.db import connection, connections, transaction
 
 from automations.engine.kinds import Charge
 from automations.engine.outcomes import Done, Failed, Unknown
@@ -124,3 +124,17 @@ def test_one_key_charged_by_eight_at_once_is_booked_once() -> None:
 def test_every_card_is_described() -> None:
     assert all(CARDS.values())
     assert gateway.cards is CARDS
+
+
+def test_books_that_cannot_be_opened_charge_nothing_and_may_be_tried_again() -> None:
+    key = new_key()
+    place = connection.settings_dict
+    kept = place["PORT"]
+    place["PORT"] = "1"  # nobody listens there; the connection that is open already stays
+    try:
+        outcome = gateway.charge(charge("card_ok"), key)
+    finally:
+        place["PORT"] = kept
+    assert isinstance(outcome, Failed)
+    assert (outcome.code, outcome.temporary) == ("gateway_unreachable", True)
+    assert gateway.find(key) is None
