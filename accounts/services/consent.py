@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from django.db import connection, transaction
-from django.db.models import Q
 
 from accounts import audit
 from accounts.actor import Actor
@@ -51,6 +50,9 @@ def record_consent(
         with connection.cursor() as cursor:
             cursor.execute(WRITE, [actor.workspace_id, own, address, topic, state, reason])
             changed = cursor.fetchone() is not None
+        if state == Consent.SUBSCRIBED:  # the explicit act that SUP-10 asks for, also for what an erasure left
+            left = Consent.objects.filter(workspace_id=actor.workspace_id, address=hashed_address(address), topic=topic)
+            changed = bool(left.delete()[0]) or changed
         if changed:
             name = "workspace" if own is None else public_id("cus", own)
             audit.record(actor, "consent.change", name, after={"state": state, "topic": topic, "reason": reason})
@@ -84,6 +86,13 @@ def _customer(workspace_id: int, address: str, customer_id: int | None) -> Custo
     return customer
 
 
+# One text in place of an array: some thousand elements are not to be quoted one by one. No address holds a line break.
+_SUPPRESSED = """
+select address from accounts_consent
+where workspace_id = %s and address = any(string_to_array(%s, E'\\n')) and topic in ('', %s) and state = %s
+"""
+
+
 def suppressed(workspace_id: int, addresses: Collection[str], topic: str = "") -> set[str]:
     """Those of the addresses (answered in lower case) that must not be mailed: unsubscribed from everything, or from
     the topic. Addresses of erased people are still known, by their hash. One query; checked when queuing and when
@@ -92,7 +101,6 @@ def suppressed(workspace_id: int, addresses: Collection[str], topic: str = "") -
     if not wanted:
         return set()
     names = {name: address for address in wanted for name in (address, hashed_address(address))}
-    rows = Consent.objects.filter(
-        Q(topic="") | Q(topic=topic), workspace_id=workspace_id, address__in=names, state=Consent.UNSUBSCRIBED
-    )
-    return {names[name] for name in rows.values_list("address", flat=True)}
+    with connection.cursor() as cursor:
+        cursor.execute(_SUPPRESSED, [workspace_id, "\n".join(names), topic, Consent.UNSUBSCRIBED])
+        return {names[name] for (name,) in cursor.fetchall() if name in names}

@@ -15,6 +15,7 @@ from accounts.errors import Refusal, not_found
 from accounts.ids import public_id
 from accounts.models import Consent, Contact, Customer, CustomerTag, StageEntry, Task
 from accounts.services.customers import CustomerChange, created, taken, update_customers
+from accounts.services.erasure import hashed_address
 from accounts.services.fields import LENGTHS, MOST_KEYS, clean_fields
 from accounts.services.known import keys_of, owners_of
 from accounts.services.locking import lock_customers, refuse_ended
@@ -36,8 +37,9 @@ update accounts_contact c set customer_id = %(target)s where c.customer_id = %(s
 """
 STRICTER_CONSENT = """
 insert into accounts_consent (workspace_id, customer_id, address, topic, state, reason, at, created_at)
-select workspace_id, %(target)s, lower(%(address)s), topic, 'unsubscribed', 'merge', %(now)s, %(now)s from accounts_consent
-where workspace_id = %(workspace)s and address = lower(%(other)s) and state = 'unsubscribed'
+select distinct workspace_id, %(target)s::bigint, lower(%(address)s), topic, 'unsubscribed', 'merge', %(now)s::timestamptz,
+    %(now)s::timestamptz from accounts_consent
+where workspace_id = %(workspace)s and address in (lower(%(other)s), %(hashed)s) and state = 'unsubscribed'
 on conflict (workspace_id, address, topic) do update set state = 'unsubscribed', reason = 'merge', at = excluded.at
 where accounts_consent.state <> 'unsubscribed'
 """
@@ -144,7 +146,9 @@ def _move_rows(source: Customer, target: Customer) -> None:
         if source.email and target.email:
             both: dict[str, Any] = {"workspace": source.workspace_id, "target": target.pk, "now": real_now()}
             for address, other in ((target.email, source.email), (source.email, target.email)):
-                cursor.execute(STRICTER_CONSENT, {**both, "address": address, "other": other})
+                cursor.execute(
+                    STRICTER_CONSENT, {**both, "address": address, "other": other, "hashed": hashed_address(other)}
+                )
     CustomerTag.objects.filter(customer=source).delete()
     Contact.objects.filter(customer=source).delete()
     for model in (StageEntry, Task, Consent):

@@ -12,6 +12,7 @@ from accounts.announcements import Announcement
 from accounts.errors import Refusal
 from accounts.models import Consent, Contact, Customer, Workspace
 from accounts.services.consent import record_consent, suppressed
+from accounts.services.erasure import erase_customer
 from tests.factories import make_customer, make_workspace
 
 
@@ -44,6 +45,17 @@ def test_resubscribing_is_an_act_of_its_own(workspace: Workspace, system: Actor,
     record_consent(actor=system, address=customer.email, state="subscribed")
     assert suppressed(workspace.pk, [customer.email]) == set()
     assert Consent.objects.count() == 1
+
+
+def test_subscribing_again_counts_also_after_an_erasure(workspace: Workspace, system: Actor) -> None:
+    # SUP-10
+    customer = make_customer(workspace, email="ana@x.test")
+    record_consent(actor=system, address="ana@x.test", state="unsubscribed")
+    erase_customer(actor=system, customer_id=customer.pk)
+    again = make_customer(workspace, email="ana@x.test")
+    assert suppressed(workspace.pk, [again.email]) == {"ana@x.test"}
+    assert record_consent(actor=system, address="ana@x.test", state="subscribed")
+    assert suppressed(workspace.pk, [again.email]) == set()
 
 
 def test_a_change_is_announced_once_with_what_it_means(
