@@ -33,7 +33,6 @@ from automations.engine.outcomes import Done, Failed, Outcome, Skipped, Suppress
 from automations.engine.plan import aliases
 from automations.engine.registry import registry
 from automations.engine.scope import Scope
-from automations.worker.envelopes import freeze, thaw
 from automations.worker.resources import load_texts
 
 HtmlText = Annotated[str, Marker("template", "html")]
@@ -136,7 +135,7 @@ class SendEmail(OutsideAction):
             raise LookupError("the text of its template is gone")
         names = Names(frozenset(data["roots"]), aliases(registry))
         zone, now = ZoneInfo(data["zone"]), datetime.fromisoformat(data["now"])
-        env = Environment({"now": now} | thaw(data["values"]), now, zone, data["locale"])
+        env = Environment({"now": now} | data["values"], now, zone, data["locale"])
         return compile_template(source, names, "html").render(env)
 
     def render(self, envelope: Envelope, key: str) -> bytes:
@@ -209,7 +208,7 @@ def _verdict(to_customer: bool, to: str, scope: Scope) -> Outcome | None:
 
 
 @lru_cache(maxsize=1024)
-def _reading(source: str, names: Names) -> tuple[tuple[tuple[tuple[str, ...], bool], ...], list[str]]:
+def reading_of(source: str, names: Names) -> tuple[tuple[tuple[tuple[str, ...], bool], ...], list[str]]:
     """What a body reads, in order, each with whether it is named there; and its roots."""
     compiled: Template = compile_template(source, names, "html")
     paths = sorted({*compiled.paths, *compiled.reads} - {("now",)})
@@ -219,12 +218,12 @@ def _reading(source: str, names: Names) -> tuple[tuple[tuple[tuple[str, ...], bo
 def _body(
     config: EmailConfig, scope: Scope, template: Mapping[str, Any] | None, sender: Mapping[str, Any]
 ) -> dict[str, Any]:
-    reading, roots = _reading(config.body or (template or {})["body"], scope.names)
+    reading, roots = reading_of(config.body or (template or {})["body"], scope.names)
     text = {"source": config.body} if config.body else {"text": (template or {})["text"]}
     return {
         **text,
         "from": {"address": sender["address"], "name": sender["name"]},
-        "values": freeze(picked(scope, reading)),
+        "values": picked(scope, reading),
         "roots": roots,
         "now": scope.now.isoformat(),
         "zone": str(scope.zone),
@@ -248,12 +247,12 @@ def picked(scope: Scope, reading: Iterable[tuple[tuple[str, ...], bool]]) -> dic
 
 def _pick(kept: dict[str, Any], path: tuple[str, ...], data: Any, name: str) -> bool:
     """Copy the value at `path` of `data` into `kept`; lists and everything below the last name are taken whole."""
-    value = data.get(name)
-    if value is None:
+    if name not in data:
         return False
+    value = data[name]
     if len(path) == 1 or not isinstance(value, Mapping):
         kept[name] = value
-        return True
+        return value is not None or len(path) == 1
     inner = kept.setdefault(name, {})
     return inner is value or _pick(inner, path[1:], value, _spelled(value, path[1]))
 
