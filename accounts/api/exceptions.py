@@ -89,8 +89,7 @@ def _flatten(detail: Any, path: str, fields: dict[str, list[str]]) -> None:
     """Nested errors become `lines[2].amount`."""
     if isinstance(detail, Mapping):
         for key, value in detail.items():
-            name = "" if key == "non_field_errors" else str(key)
-            _flatten(value, f"{path}.{name}" if path and name else path or name, fields)
+            _flatten(value, _below(path, key), fields)
     elif isinstance(detail, Sequence) and not isinstance(detail, str):
         for index, value in enumerate(detail):
             if isinstance(value, str):
@@ -99,6 +98,14 @@ def _flatten(detail: Any, path: str, fields: dict[str, list[str]]) -> None:
                 _flatten(value, f"{path}[{index}]", fields)
     else:
         fields.setdefault(path, []).append(str(detail))
+
+
+def _below(path: str, key: object) -> str:
+    if isinstance(key, int):  # an item of a list
+        return f"{path}[{key}]"
+    if key == "non_field_errors":
+        return path
+    return f"{path}.{key}" if path else str(key)
 
 
 def _headers(exc: Exception, refusal: Refusal) -> dict[str, str]:

@@ -83,7 +83,7 @@ def _again(stored: Idempotency, sha256: str) -> HttpResponse:
 
 def _store(row: Idempotency, answer: HttpResponse, secret: Collection[str]) -> None:
     text = answer.content.decode()
-    if secret:
+    if secret and text:
         text = json.dumps({**json.loads(text), **dict.fromkeys(secret)})
     row.status, row.answer = answer.status_code, text
     row.headers = {name: answer[name] for name in STORED_HEADERS if name in answer}
