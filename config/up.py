@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from io import StringIO
 from pathlib import Path
 
 from django.conf import settings
@@ -100,7 +101,7 @@ def _prepare_data(tell: Tell) -> None:
     if "demo" in get_commands() and not (settings.ONWARD_DATA / CREDENTIALS).exists():
         tell("Demo workspace: making it, once")
         try:
-            call_command("demo")
+            call_command("demo", stdout=StringIO())  # the banner shows the credentials, once
         except CommandError as error:  # its workspace is there, its credentials are not: no reason to stay down
             tell(f"Demo workspace: {error}")
 
@@ -163,14 +164,20 @@ def _announce_once(tell: Tell, mail_port: int | None) -> Callable[[], bool]:
 
 def _banner(mail_port: int | None) -> str:
     mail = settings.ONWARD_SMTP_URL or (
-        f"caught on 127.0.0.1:{mail_port}, read it with `python manage.py mailbox list` and `mailbox show 1`"
+        f"caught on 127.0.0.1:{mail_port}, read it with `{_manage()} mailbox list` and `{_manage()} mailbox show 1`"
     )
     lines = ["", f"Onward is up: {_address()}"]
     try:
         lines += (settings.ONWARD_DATA / CREDENTIALS).read_text(encoding="utf-8").strip().splitlines()
     except FileNotFoundError:
-        lines += ["sign-in: make one with `python manage.py createsuperuser`"]
+        lines += [f"sign-in: make one with `{_manage()} createsuperuser`"]
     return "\n".join([*lines, f"mail: {mail}", f"data: {settings.ONWARD_DATA}", "stop: Ctrl-C", ""])
+
+
+def _manage() -> str:
+    """How to type a command beside this one, from the checkout."""
+    python = Path(sys.executable)
+    return f"{python.relative_to(CHECKOUT) if CHECKOUT in python.parents else python} manage.py"
 
 
 def _place() -> str:
