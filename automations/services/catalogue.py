@@ -61,12 +61,12 @@ def catalogue(*, actor: Actor) -> Catalogue:
     actor.require("read")
     learned = EventShape.objects.filter(workspace_id=actor.workspace_id).order_by("name")
     events = [{"name": name, "fields": paths} for name, paths in learned.values_list("name", "paths")]
-    data = {**_declared(), "events": events}
+    data = {**declared(), "events": events}
     return Catalogue(data, hashlib.sha256(dumps(data, sort_keys=True).encode()).hexdigest()[:32])
 
 
 @lru_cache(maxsize=1)
-def _declared() -> dict[str, Any]:
+def declared() -> dict[str, Any]:
     """What follows from the code alone; the registry does not change once the process has started."""
     return {
         "triggers": [_trigger(trigger) for trigger in _by_key(registry.triggers)],

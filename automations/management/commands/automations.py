@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.errors import Refusal
-from automations.commandline import files, showing
+from automations.commandline import files, reference, showing
 from automations.commandline.setting import WRONG_USE, WrongUse, actor_in, workspace_named
 
 
@@ -37,6 +37,7 @@ class Command(BaseCommand):
         data.add_argument("--event", metavar="evt_1", help="on a recorded event")
         data.add_argument("--customer", metavar="cus_1", help="on a customer of the workspace")
         simulate.add_argument("--at", metavar="TIME", help="as if it began then")
+        commands.add_parser("reference", help="print the reference page made from the declarations in the code")
         for sub in (validate, apply, export, diff, simulate):
             sub.add_argument("--workspace", metavar="SLUG", help="default: ONWARD_WORKSPACE, else the only workspace")
 
@@ -52,8 +53,11 @@ class Command(BaseCommand):
             sys.exit(code)
 
     def _act(self, options: dict[str, Any]) -> int:
-        actor = actor_in(workspace_named(options["workspace"]))
         say = self.stdout.write
+        if options["act"] == "reference":
+            say(reference.page(), ending="")
+            return 0
+        actor = actor_in(workspace_named(options["workspace"]))
         if options["act"] == "validate":
             return files.validate_files(actor, options["files"], say)
         if options["act"] == "apply":
