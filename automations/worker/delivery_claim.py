@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.conf import settings
@@ -172,13 +172,14 @@ def _job(row: dict[str, Any]) -> Job:
         "real",
     )
     same = (*names, "request_sha256", "first_attempt_at", "unknown_since")
-    stored = json.loads(row["envelope"])
-    stored["output"] = {"delivery": f"dlv_{row['id']}"} | (stored.get("output") or {})
     kept = ("kind", "to", "subject", "customer_mail", "waits", "money")
+    envelope = from_json(json.loads(row["envelope"]), **{name: row[name] for name in kept})
+    # What the run is told names the delivery, which had no number yet when the step was prepared (CONTRACTS 9).
+    named = {"delivery": f"dlv_{row['id']}", **envelope.output}
     return Job(
         **{name: row[name] for name in same},
         action_key=row["action"],
-        envelope=from_json(stored, **{name: row[name] for name in kept}),
+        envelope=replace(envelope, output=named),
         rules=Rules(row["retries"], row["retry_delay"], row["backoff"], row["exact_waits"], row["money"]),
     )
 
