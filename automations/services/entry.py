@@ -22,6 +22,7 @@ from automations.services.events import NewEvent, load_events, record_events, sh
 from automations.services.jsontext import dumps
 from automations.worker import bell
 from automations.worker.batch import Decision, Listening, LiveRun, Occurrence
+from automations.worker.copying import arrays
 from automations.worker.gates import Known, early, entry_key, late
 from automations.worker.hearing import read_listening
 from automations.worker.knowing import know
@@ -137,7 +138,7 @@ def enter_runs(entries: Entries) -> list[int]:
         rows = [_row(entering.run, entries.now) for entering in entries.new if entering.decision.outcome == "started"]
         if not rows:
             return []
-        cursor.execute(_RUNS, [list(column) for column in zip(*rows, strict=True)])
+        cursor.execute(_RUNS, arrays(rows))
         made = [row[0] for row in cursor.fetchall()]
     bell.ring()
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -15,6 +16,8 @@ from automations.engine.values import iso
 _PASS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _SORTED = _PASS | orjson.OPT_SORT_KEYS
 _DECODER = json.JSONDecoder(parse_float=Decimal)  # made once: that costs more than a small text
+# Numbers that the quicker reader would read as binary floats.
+_INEXACT = re.compile(r"[0-9][.eE]|[0-9]{18}")
 
 
 def dumps(value: Any, sort_keys: bool = False) -> str:
@@ -30,6 +33,8 @@ def loads(text: str | bytes | None) -> Any:
     """The value of JSON text; numbers with a point are Decimals, no text is None."""
     if text is None:
         return None
+    if isinstance(text, str) and len(text) < 100 and _INEXACT.search(text) is None:
+        return orjson.loads(text)
     return _DECODER.decode(text if isinstance(text, str) else text.decode())
 
 

@@ -11,9 +11,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+NULL = "\\N"
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _SIGNS = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_IN_ARRAY = re.compile(r'["\\]')
 
 
 def line(values: Iterable[Any]) -> str:
@@ -26,7 +26,7 @@ def _field(value: Any) -> str:
     if kind is str:
         return _SPECIAL.sub(_escaped, value) if _SPECIAL.search(value) else value
     if value is None:
-        return "\\N"
+        return NULL
     if kind is bool:
         return "t" if value else "f"
     if kind is datetime:
@@ -34,6 +34,12 @@ def _field(value: Any) -> str:
     if isinstance(value, str):  # a text with more names than one is stored as what it reads as
         return _field(str.__str__(value))
     return str(value)
+
+
+@lru_cache(maxsize=4096)
+def word(value: str | None) -> str:
+    """A text of which there are few: names of steps, kinds and ports."""
+    return _field(value)
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -62,11 +68,9 @@ def _element(value: Any) -> str:
     if kind is bool:
         return "t" if value else "f"
     text = str(value)
-    return f'"{_IN_ARRAY.sub(_behind_stroke, text)}"' if _IN_ARRAY.search(text) else f'"{text}"'
-
-
-def _behind_stroke(found: re.Match[str]) -> str:
-    return "\\" + found.group()
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    return '"' + text.replace('"', '\\"') + '"'
 
 
 def arrays(rows: Iterable[Sequence[Any]]) -> list[str]:
