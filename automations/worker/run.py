@@ -127,13 +127,17 @@ class _Parent:
 
     def watch(self) -> None:
         """Until all children have ended, in order or because the work is done."""
-        while any(child.is_alive() for child in self._children):
+        while self._revive():
             multiprocessing.connection.wait([child.sentinel for child in self._children if child.is_alive()], timeout=1)
-            for place, child in enumerate(self._children):
-                if not child.is_alive() and child.exitcode != 0 and not self._ending:
-                    log.error("worker %s ended with %s and is started again", child.pid, child.exitcode)
-                    time.sleep(_RESTART_AFTER)
-                    self._children[place] = self._start()
+
+    def _revive(self) -> bool:
+        """Start those again that died, all of them at once included; whether any is alive then."""
+        for place, child in enumerate(self._children):
+            if not child.is_alive() and child.exitcode != 0 and not self._ending:
+                log.error("worker %s ended with %s and is started again", child.pid, child.exitcode)
+                time.sleep(_RESTART_AFTER)
+                self._children[place] = self._start()
+        return any(child.is_alive() for child in self._children)
 
 
 def _parent(processes: int, until_idle: bool) -> int | None:
