@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from automations.engine.definition import TRIGGER, Definition, ErrorHandling, Node, Settings
@@ -127,7 +127,13 @@ class Plan:
 def plan_names(definition: Definition, registry: Registry) -> Names:
     """The names that expressions of this definition may use: roots, their other names, bare facts and loop items."""
     items = {str(node.config.get("as") or "item") for node in definition.nodes if node.type == "loop"}
-    return Names(frozenset(registry.roots) | BUILT_IN | items, aliases(registry))
+    return _names(frozenset(registry.roots) | BUILT_IN | items, aliases(registry))
+
+
+@lru_cache(maxsize=1024)
+def _names(roots: frozenset[str], aliases: tuple[tuple[str, tuple[str, ...]], ...]) -> Names:
+    """One object for equal names: as a key of caches it is found without being compared."""
+    return Names(roots, aliases)
 
 
 def aliases(registry: Registry) -> tuple[tuple[str, tuple[str, ...]], ...]:

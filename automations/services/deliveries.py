@@ -56,7 +56,7 @@ def resolve_review(*, actor: Actor, delivery_id: int, happened: bool, note: str 
     actor.require("operate")
     seen = find_delivery(actor, delivery_id)
     outcome: Outcome = (
-        Done(seen.envelope.get("output") or {})
+        Done(_job(seen).envelope.output)
         if happened
         else Failed("not_delivered", note or "A person found that it did not take place.")
     )

@@ -13,6 +13,7 @@ from django.db import Error, connection, transaction
 from accounts.clock import evaluation_now
 from automations.engine.moves import Load
 from automations.engine.run_state import RunState
+from automations.engine.scope import Records
 from automations.engine.walk import Walk
 from automations.worker import bell, poison, store
 from automations.worker.claim import claim, claim_suspect, claim_these
@@ -24,12 +25,13 @@ from automations.worker.retrying import is_transient, retrying
 log = logging.getLogger(__name__)
 ROUNDS = 8  # rounds of effects a turn (DESIGN 5.2)
 LOADS = 100  # rounds of reading a turn; each brings something new, so this only stops a defect
-BATCH_MAX, BATCH_MIN = 500, 200  # below that what each transaction costs by itself outweighs what a short one spares others
-_SLOW, _FAST = 0.25, 0.05  # seconds a transaction should stay between
+# Below the least, what a transaction costs by itself outweighs what a short one spares others.
+BATCH_MAX, BATCH_MIN = 500, 200
+_SLOW, _FAST = 1.0, 0.2  # seconds a transaction should stay between
 
 
 class _Size:
-    """The batch size adapts: half when a transaction takes longer than 250 ms, double when a full one takes under 50."""
+    """The batch size adapts: half when a transaction takes longer than a second, double when a full one takes under 200 ms."""
 
     now = BATCH_MAX
 
@@ -101,11 +103,12 @@ def _walks(runs: Sequence[RunState], now: datetime) -> list[Walk]:
     workspaces = load_workspaces(run.workspace_id for run in runs)
     grid = next_pass(now)
     walks = []
+    records = Records()
     for run in runs:
         plan = plans.get(run.version_id)
         if plan is None:
             raise LookupError(f"version {run.version_id} of exec_{run.id} cannot be compiled")
-        walks.append(Walk(plan, run, Context(now).records, now, workspaces[run.workspace_id], grid))
+        walks.append(Walk(plan, run, records, now, workspaces[run.workspace_id], grid))
     load_items(walks)
     return walks
 

@@ -6,41 +6,71 @@ the one key `$` is a marked value (`{"$": ["decimal", "129.00"]}`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import orjson
+
 from automations.engine.kinds import Envelope
-from automations.engine.values import MISSING, StatusText, normalise
+from automations.engine.values import MISSING, Missing, StatusText, normalise
 from automations.worker.answers import storable
+from automations.worker.jsons import dumps
+
+_MARKED = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def to_json(envelope: Envelope) -> dict[str, Any]:
     """The column `envelope`. Everything else of the envelope has a column of its own."""
-    return {
-        "body": freeze(envelope.body),
-        "input": storable(envelope.input),
-        "output": storable(envelope.output),
-        "subjects": dict(envelope.subjects),
-    }
+    return {"body": freeze(envelope.body), **_results(envelope), "subjects": dict(envelope.subjects)}
+
+
+def _results(envelope: Envelope) -> dict[str, Any]:
+    """What the log shows. Recipient and subject, which have columns, are not written again: `shown` is what the input has
+    beside them where the output is these two (a mail)."""
+    input, output, columns = envelope.input, envelope.output, {"to": envelope.to, "subject": envelope.subject}
+    if output == columns and {"to": input.get("to"), "subject": input.get("subject")} == columns:
+        return {"shown": storable({key: value for key, value in input.items() if key not in columns})}
+    return {"input": storable(input), "output": storable(output)}
 
 
 def envelope_json(envelope: Envelope) -> str:
-    """The same as text, for COPY."""
-    return json.dumps(to_json(envelope), ensure_ascii=False, separators=(",", ":"))
+    """The same as text, for COPY. Marks are made while the text is; where data of the run look like marks (`$`), or are of a
+    kind that JSON does not know, it is the slower way."""
+    made: list[Any] = []
+
+    def mark(value: Any) -> Any:
+        if not isinstance(value, (StatusText, Decimal, date, Missing)):
+            raise TypeError
+        frozen = freeze(value)
+        if frozen is not None:
+            made.append(frozen)
+        return frozen
+
+    data = {"body": envelope.body, **_results(envelope), "subjects": envelope.subjects}
+    try:
+        text = orjson.dumps(data, mark, _MARKED).decode()
+    except TypeError:
+        return dumps(to_json(envelope))
+    if text.count('"$":') != len(made) or "\\u0000" in text:
+        return dumps(to_json(envelope))
+    return text
 
 
 def from_json(
     data: Mapping[str, Any], *, kind: str, to: str, subject: str, customer_mail: bool, waits: bool, money: bool
 ) -> Envelope:
     """The envelope of a delivery row. The retry policy stays with the row."""
+    results = data
+    if "shown" in data:
+        columns = {"to": to, "subject": subject}
+        results = {"input": {**columns, **data["shown"]}, "output": columns}
     return Envelope(
         kind=kind,
         body=thaw(data.get("body") or {}),
-        input=data.get("input") or {},
-        output=data.get("output") or {},
+        input=results.get("input") or {},
+        output=results.get("output") or {},
         to=to,
         subject=subject,
         subjects=data.get("subjects") or {},

@@ -16,8 +16,8 @@ from automations.engine.walk import Walk
 from automations.services.cancel import cancel_queued
 from automations.worker.answers import encode, error_of
 from automations.worker.claim import switch
-from automations.worker.copying import arrays, line
-from automations.worker.envelopes import to_json
+from automations.worker.copying import NULL, arrays, line, moment, word
+from automations.worker.envelopes import envelope_json
 from automations.worker.jsons import dumps, dumps_or_none
 from automations.worker.policy import settled_state
 
@@ -65,30 +65,26 @@ def write(walks: Sequence[Walk]) -> None:
 
 
 def _copy_log(cursor: Any, walks: Sequence[Walk]) -> None:
-    lines = [line(_log_row(row, walk.run.workspace_id)) for walk in walks for row in walk.rows]
+    lines = [_log_line(row, walk.run.workspace_id) for walk in walks for row in walk.rows]
     with cursor.copy(f"COPY automations_step_log ({_LOG_COLUMNS}) FROM STDIN") as copy:
         copy.write("".join(lines))
 
 
-def _log_row(row: Record, workspace: int) -> tuple[Any, ...]:
+def _log_line(row: Record, workspace: int) -> str:
+    """As `line` would write it: there are six of these to every other row."""
     return (
-        row.run_id,
-        row.seq,
-        row.attempt,
-        workspace,
-        row.step,
-        row.type,
-        row.status,
-        row.port,
-        row.started_at,
-        row.ended_at,
-        dumps_or_none(row.input),
-        dumps_or_none(row.output),
-        dumps_or_none(row.error),
-        dumps_or_none(row.warnings),
-        row.iteration,
-        row.flags,
+        f"{row.run_id}\t{row.seq}\t{row.attempt}\t{workspace}\t{word(row.step)}\t{word(row.type)}\t{word(row.status)}\t"
+        f"{word(row.port)}\t{moment(row.started_at)}\t{moment(row.ended_at)}\t{_json(row.input)}\t{_json(row.output)}\t"
+        f"{_json(row.error)}\t{_json(row.warnings)}\t{row.iteration or NULL}\t{row.flags}\n"
     )
+
+
+def _json(value: Any) -> str:
+    """JSON as COPY takes it: its own backslashes are doubled, and it holds no tab or line break."""
+    if not value:
+        return NULL
+    text = dumps(value)
+    return text.replace("\\", "\\\\") if "\\" in text else text
 
 
 def _copy_deliveries(cursor: Any, effects: Iterable[Effect], now: datetime) -> None:
@@ -129,7 +125,7 @@ def _delivery_row(effect: Effect, now: datetime) -> tuple[Any, ...]:
         envelope.subjects.get("customer", run.customer_id),
         envelope.to,
         envelope.subject,
-        dumps(to_json(envelope)),
+        envelope_json(envelope),
         envelope.customer_mail,
         envelope.money,
         effect.waits,
