@@ -11,14 +11,18 @@ from pydantic import Field
 
 from automations.engine.kinds import Config, Query, Root
 from automations.services.jsontext import loads
+from automations.worker.copying import array
 
 Ref = int | Mapping[str, str]
 
 _LOAD = """
 select c.id, c.external_id, c.name, c.email, c.segment, c.plan, c.country, c.time_zone, c.locale, c.created_at, u.email, c.metadata,
-    c.facts, coalesce((select array_agg(t.slug order by t.slug) from accounts_customertag ct
-        join accounts_tag t on t.id = ct.tag_id where ct.customer_id = c.id), '{}'), c.erased_at is not null
-from accounts_customer c left join accounts_user u on u.id = c.owner_id where c.id = any(%s)
+    c.facts, tagged.slugs, c.erased_at is not null
+from accounts_customer c left join accounts_user u on u.id = c.owner_id left join (
+    select ct.customer_id, array_agg(t.slug order by t.slug) as slugs from accounts_customertag ct
+    join accounts_tag t on t.id = ct.tag_id where ct.customer_id = any(%(ids)s::bigint[]) group by ct.customer_id
+) tagged on tagged.customer_id = c.id
+where c.id = any(%(ids)s::bigint[])
 """
 _RESOLVE = """
 select coalesce(c.merged_into_id, c.id), c.id, lower(c.email), c.external_id, c.merged_into_id is null and c.erased_at is null
@@ -64,7 +68,7 @@ class CustomerRoot(Root):
     def load(self, ids: Collection[int]) -> Mapping[int, Mapping[str, Any]]:
         """One query. An erased customer keeps its id and nothing else."""
         with connection.cursor() as cursor:
-            cursor.execute(_LOAD, [sorted(ids)])
+            cursor.execute(_LOAD, {"ids": array(sorted(ids))})
             return {row[0]: _record(row) for row in cursor.fetchall()}
 
     def resolve(self, workspace_id: int, refs: Sequence[Ref]) -> Sequence[Mapping[str, int] | None]:
@@ -101,7 +105,7 @@ def _record(row: Sequence[Any]) -> dict[str, Any]:
         "locale": row[8] or None,
         "createdAt": row[9],
         "owner": row[10],
-        "tags": list(row[13]),
+        "tags": list(row[13] or ()),
         "metadata": loads(row[11]),
         "stage": facts.get("stage"),
         "bucket": facts.get("bucket"),

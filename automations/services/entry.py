@@ -28,7 +28,7 @@ from automations.worker.hearing import read_listening
 from automations.worker.knowing import know
 
 RUN_SUBJECTS = frozenset({"invoice", "subscription", "customer"})
-_IDS = "select nextval(pg_get_serial_sequence('automations_run', 'id')) from generate_series(1, %s)"
+_IDS = "select nextval('automations_run_id_seq') from generate_series(1, %s)"
 # A key whose run has ended is free for a rule that asks only for unfinished ones: `once` in an earlier version left it. It is
 # removed by the run that was seen to hold it, so that of two who take it at once one finds it taken.
 _LEFT = """
