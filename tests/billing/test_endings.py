@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.clock import evaluation_now
 from accounts.models import Customer
 from automations.services import sweeps
+from billing.models import Subscription
 from billing.services.endings import next_turn, sweep_subscriptions
 from billing.services.subscriptions import cancel_subscription
 from tests.billing.helpers import (
@@ -106,3 +107,15 @@ def test_the_worker_knows_the_next_moment(buyer: Customer) -> None:
     assert sweeps.next_due() == end
     move_clock("15 days")
     assert sweeps.run_sweeps() == 1
+
+
+def test_a_trial_that_is_over_before_its_end_date_becomes_active_first(buyer: Customer) -> None:
+    now = evaluation_now()
+    subscription = make_subscription(buyer, trial_end=now + timedelta(days=3))
+    Subscription.objects.filter(pk=subscription.pk).update(cancel_at=now + timedelta(days=30))
+    move_clock("4 days")
+    assert sweep_subscriptions() == 1
+    assert reload(subscription).status == "active"
+    move_clock("30 days")
+    assert sweep_subscriptions() == 1
+    assert reload(subscription).status == "canceled"

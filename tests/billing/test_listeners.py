@@ -45,3 +45,13 @@ def test_an_erased_customer_leaves_money_rows_without_anything_personal() -> Non
     assert reload(invoice).total == 12900
     assert (reload(payment).status, reload(payment).metadata) == ("succeeded", {})
     assert not PaymentMethod.objects.filter(customer=buyer).exists()
+
+
+def test_the_customer_that_stays_has_the_best_status_of_both() -> None:  # CND-23
+    source = make_buyer()
+    target = make_buyer(source.workspace)
+    make_subscription(source)
+    make_subscription(target, status="unpaid")
+    assert reload(target).facts["subscriptionStatus"] == "unpaid"
+    merge_customers(actor=system_actor(source.workspace_id), source_id=source.pk, into_id=target.pk)
+    assert reload(target).facts["subscriptionStatus"] == "active"
