@@ -36,7 +36,7 @@ class Fleet:
         self._chance = chance
         self._thaws: list[threading.Timer] = []
         self.counts: Counter[str] = Counter()
-        self._said = tempfile.TemporaryFile()
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the fleet, in `destroy`
         self._parent = self._start()
 
     def said(self) -> str:
@@ -101,3 +101,4 @@ class Fleet:
         with suppress(ProcessLookupError):
             os.killpg(self._parent.pid, signal.SIGKILL)
         self._parent.wait()
+        self._said.close()
