@@ -20,7 +20,7 @@ from automations.worker.claim import claim, claim_suspect, claim_these
 from automations.worker.context import Asked, Context, load_items, load_workspaces
 from automations.worker.marks import obey_marks
 from automations.worker.plans import plans_for
-from automations.worker.retrying import is_transient, retrying
+from automations.worker.retrying import is_surroundings, retrying
 
 log = logging.getLogger(__name__)
 ROUNDS = 8  # rounds of effects a turn (DESIGN 5.2)
@@ -59,7 +59,7 @@ def _batch(take: Callable[[], list[RunState]]) -> int:
     try:
         return retrying(lambda: _transaction(take, held))
     except Exception as error:  # whatever a root, a step or a constraint raised: it must not stop the others (ERR-11)
-        if is_transient(error) or not held:
+        if is_surroundings(error) or not held:
             raise
         log.exception("a batch of %s failed", len(held))
         return _halves(held, error)

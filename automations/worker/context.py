@@ -20,7 +20,7 @@ from automations.engine.sight import root_ids
 from automations.engine.walk import Walk
 from automations.services.events import load_events
 from automations.worker.resources import load_resources
-from automations.worker.retrying import is_transient
+from automations.worker.retrying import is_surroundings
 
 Asked = tuple[Walk, Question]
 
@@ -170,7 +170,7 @@ def apply_all(action: Any, requests: Sequence[Request], at: datetime) -> list[Ou
         with transaction.atomic():
             return list(action.apply(requests, at))
     except Exception as error:  # an action may raise anything; the rest of the batch must not suffer
-        if is_transient(error):
+        if is_surroundings(error):
             raise
         if len(requests) == 1:
             return [Failed("internal", f"{type(error).__name__}: {error}")]

@@ -17,7 +17,6 @@ from automations.services.inflight import follow_marks
 from automations.services.sweeps import run_sweeps
 from automations.worker import poison
 from automations.worker.advance import advance_batch
-from automations.worker.bell import CHANNEL
 from automations.worker.deliver import deliver_batch
 from automations.worker.retrying import is_transient
 from automations.worker.route import route_batch
@@ -126,26 +125,31 @@ class Loop:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
+        self._rung = threading.Event()  # something may be there to deliver
         self._delivering = threading.Thread(target=self._deliveries, name="deliveries", daemon=True)
 
     def stop(self) -> None:
         """Take nothing new; what is at hand is finished."""
         self.stopping.set()
+        self._rung.set()
 
     def run(self) -> None:
         """Work until `stop`."""
         holder = poison.start()
-        holder.connection.execute(f"LISTEN {CHANNEL}")
         self._delivering.start()
         chores = _chores()
         try:
             while not self.stopping.is_set():
-                if not self._turn(lambda: advance_work() + sum(chore.run() for chore in chores)):
-                    self._listen(holder)
+                while not self.stopping.is_set() and self._turn(
+                    lambda: advance_work() + sum(chore.run() for chore in chores)
+                ):
+                    self._rung.set()
+                self._turn(lambda: self._listen(holder))
         finally:
-            self.stopping.set()
+            self.stop()
             self._delivering.join(timeout=30)
             poison.stop()
+            connection.close()
 
     def _turn(self, work: Callable[[], int]) -> int:
         """One turn; an error of the database is waited out, any other is logged, and the worker goes on."""
@@ -161,17 +165,18 @@ class Loop:
         self.stopping.wait(0.5)
         return 0
 
-    def _listen(self, holder: poison.Holder) -> None:
-        """Wait for the bell, a due time or a second, whichever comes first."""
+    def _listen(self, holder: poison.Holder) -> int:
+        """Wait for the bell, a due time or a second, whichever comes first; without the ticker, for the bell alone."""
         poison.rest()
         if not settings.ONWARD_TICKER:
-            self.stopping.wait(IDLE)
-            return
-        for seconds in (_AFTERLOOK, self._until_due()):
-            if any(True for _ in holder.connection.notifies(timeout=seconds, stop_after=1)):
-                return
-            if self.stopping.is_set() or (seconds == _AFTERLOOK and self._turn(advance_work)):
-                return
+            while not self.stopping.is_set() and not holder.heard(IDLE):
+                poison.rest()
+            self._rung.set()
+            return 0
+        if holder.heard(_AFTERLOOK) or self._turn(advance_work):
+            return 0
+        holder.heard(self._until_due())
+        return 0
 
     def _until_due(self) -> float:
         due = self._turn_due()
@@ -186,5 +191,6 @@ class Loop:
     def _deliveries(self) -> None:
         while not self.stopping.is_set():
             if not self._turn(deliver_batch):
-                self.stopping.wait(0.1)
+                self._rung.wait(0.1 if settings.ONWARD_TICKER else None)
+                self._rung.clear()
         connection.close()

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import psycopg
 from django.db import connection, transaction
 
+from automations.worker.bell import CHANNEL
+
 log = logging.getLogger(__name__)
 LOCK_CLASS = 0x0_0DEAD  # advisory locks (class, worker id)
 DEATHS = 3
@@ -24,32 +26,62 @@ class Holder:
     """This process's row of `worker` and the connection that keeps it."""
 
     def __init__(self, kind: str = "work") -> None:
-        self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self._kind = kind
+        self._open()
+
+    def _open(self) -> None:
+        """A row of its own, and the lock on it before anybody else can see the row."""
         parameters = {key: value for key, value in connection.get_connection_params().items() if key in _KEPT}
         self._connection = psycopg.connect(**parameters, autocommit=True, application_name="onward-holder")
         self._connection.execute("SET synchronous_commit = off")  # it need not survive a crash of the server itself
-        row = self._connection.execute(
-            "INSERT INTO automations_worker (name, kind, holding) VALUES (%s, %s, '{}') RETURNING id", [self.name, kind]
-        ).fetchone()
-        assert row is not None
-        self.id = row[0]
-        self._connection.execute("SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, self.id])
+        with self._connection.transaction():
+            row = self._connection.execute(
+                "INSERT INTO automations_worker (name, kind, holding) VALUES (%s, %s, '{}') RETURNING id",
+                [f"{self.name}:{uuid.uuid4().hex[:8]}", self._kind],
+            ).fetchone()
+            assert row is not None
+            self.id = row[0]
+            self._connection.execute("SELECT pg_advisory_lock(%s, %s)", [LOCK_CLASS, self.id])
+        self._connection.execute(f"LISTEN {CHANNEL}")
 
-    @property
-    def connection(self) -> psycopg.Connection:
-        """The second connection; the loop listens for the bell on it."""
-        return self._connection
+    def reopen(self) -> None:
+        """After the connection was lost, or the row was taken for that of a dead worker."""
+        self._connection.close()
+        self._open()
+
+    def heard(self, seconds: float) -> bool:
+        """Whether the bell rings within so many seconds; a lost connection is opened again and counts as a ring."""
+        try:
+            return any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
+        except psycopg.OperationalError:
+            self.reopen()
+            return True
 
     def hold(self, ids: Sequence[int]) -> None:
-        """Say which runs are about to be walked; also the heartbeat."""
-        self._connection.execute(
+        """Say which runs are about to be walked; also the heartbeat. Raises `psycopg.OperationalError` while there is no server."""
+        for last in (False, True):
+            try:
+                if self._write(ids):
+                    return
+            except psycopg.OperationalError:
+                if last:
+                    raise
+            self.reopen()
+
+    def _write(self, ids: Sequence[int]) -> bool:
+        cursor = self._connection.execute(
             "UPDATE automations_worker SET holding = %s, beat_at = clock_timestamp() WHERE id = %s",
             [list(ids), self.id],
         )
+        return cursor.rowcount == 1
 
     def close(self) -> None:
         """End in order: the row goes with the process."""
-        self._connection.execute("DELETE FROM automations_worker WHERE id = %s", [self.id])
+        try:
+            self._connection.execute("DELETE FROM automations_worker WHERE id = %s", [self.id])
+        except psycopg.OperationalError:
+            log.warning("the server is gone; the row of %s is left to the next reaper", self.name)
         self._connection.close()
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
+import psycopg
 from django.db import Error, InterfaceError, OperationalError, connection
 
 log = logging.getLogger(__name__)
@@ -26,10 +27,20 @@ def sqlstate(error: BaseException) -> str | None:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same transaction may succeed when it is made again."""
-    if not isinstance(error, Error):
+    if not isinstance(error, (Error, psycopg.Error)):
         return False
     code = sqlstate(error)
-    return code in TRANSIENT or (code is None and isinstance(error, (OperationalError, InterfaceError)))
+    return code in TRANSIENT or (code is None and isinstance(error, _SURROUNDINGS))
+
+
+def is_surroundings(error: BaseException) -> bool:
+    """Whether the server or the way to it is at fault (away, full, out of time or memory, read-only), never the rows at hand: nothing
+    may be failed for it, it is waited out."""
+    code = sqlstate(error) if isinstance(error, (Error, psycopg.Error)) else None
+    return is_transient(error) or isinstance(error, _SURROUNDINGS) or code == "25006"
+
+
+_SURROUNDINGS = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
 
 def retrying(work: Callable[[], T], tries: int = 5) -> T:
@@ -37,7 +48,7 @@ def retrying(work: Callable[[], T], tries: int = 5) -> T:
     for attempt in range(tries):
         try:
             return work()
-        except Error as error:
+        except (Error, psycopg.Error) as error:
             if not is_transient(error) or attempt == tries - 1:
                 raise
             counted[sqlstate(error) or "connection"] += 1
