@@ -316,7 +316,7 @@ def test_what_three_workers_died_with_fails_as_poison(workspace, customer):  # R
     for deaths in (1, 2, 3):
         holder = poison.Holder()
         holder.hold([run.pk])
-        holder.connection.close()  # what the death of a process does
+        holder._connection.close()  # what the death of a process does
         assert eventually(poison.reap) == 1  # the server notices a closed connection a moment later
         run.refresh_from_db()
         assert run.lost == deaths
