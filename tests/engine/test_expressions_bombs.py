@@ -105,7 +105,7 @@ TEMPLATES = [
 
 
 def outcome(work: object) -> str:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         work()  # type: ignore[operator]
         result = "value"
@@ -113,7 +113,7 @@ def outcome(work: object) -> str:
         result = "budget"
     except ExpressionError:
         result = "refused"
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     return result
 
 
