@@ -29,7 +29,7 @@ tests: $(VENV)/.installed-dev
 	@$(PY) -m pytest --numprocesses auto --maxprocesses 4
 
 bench: $(VENV)/.installed-dev
-	@$(PY) -m benchmarks $(if $(W),--workloads $(W))
+	@$(PY) -m benchmarks $(W)
 
 lock: $(VENV)/.installed-dev
 	@$(COMPILE) config/requirements-dev.in -o config/requirements-dev.lock

@@ -1,6 +1,7 @@
 """`make bench`: W1 and W2 of PERFORMANCE.md, the product and the floor in turn on one PostgreSQL; prints tables, writes JSON.
 
     python -m benchmarks [--rounds 5] [--runs 10000] [--storm 100000] [W1 W2]
+    make bench W=W1,W2
 
 Each measurement counts its own rows afterwards; a wrong count is an error, not a figure.
 """
@@ -11,7 +12,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from benchmarks.meter import Meter
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 PROCESSES = 2
@@ -81,21 +83,15 @@ def until(done: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def cpu() -> float:
-    """CPU seconds of this process and its ended children."""
-    mine, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
-
-
-def in_turn(rounds: int, contenders: dict[str, Callable[[int], float]]) -> dict[str, list[dict[str, float]]]:
-    """A B A B: each contender once a round; answers seconds and application CPU of each."""
+def in_turn(dsn: str, rounds: int, contenders: dict[str, Callable[[int], float]]) -> dict[str, list[dict[str, float]]]:
+    """A B A B: each contender once a round; answers what each cost (`meter.Meter`)."""
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, measure in contenders.items():
-            before = cpu()
-            seconds = measure(number)
+            with Meter(dsn) as meter:
+                seconds = measure(number)
             if number:  # the first round warms caches and is not counted
-                rows[name].append({"seconds": seconds, "cpu": cpu() - before})
+                rows[name].append({"seconds": seconds, **meter.spent})
     return rows
 
 
@@ -111,7 +107,7 @@ def w1(dsn: str, options: argparse.Namespace) -> dict[str, Any]:
         with workers(floor.work, dsn):
             started = time.monotonic()
             floor.enrol(dsn, 1, options.runs)
-            until(lambda: floor.finished(dsn)[0] == options.runs)
+            until(lambda: floor.completed(dsn) == options.runs)
             seconds = time.monotonic() - started
         expect(floor.finished(dsn), options.runs)
         return seconds
@@ -122,12 +118,12 @@ def w1(dsn: str, options: argparse.Namespace) -> dict[str, Any]:
         with workers(product.work):
             started = time.monotonic()
             product.enrol(workspace, customers, number)
-            until(lambda: product.finished()[0] == options.runs)
+            until(lambda: product.completed() == options.runs)
             seconds = time.monotonic() - started
         expect(product.finished(), options.runs)
         return seconds
 
-    rows = in_turn(options.rounds, {"floor": run_floor, "product": run_product})
+    rows = in_turn(dsn, options.rounds, {"floor": run_floor, "product": run_product})
     return {"count": options.runs, "unit": "runs/s", "must": 4.0, "rows": rows}
 
 
@@ -158,8 +154,7 @@ def w2(dsn: str, options: argparse.Namespace) -> dict[str, Any]:
         started = time.monotonic()
         with workers(floor.work, dsn):
             until(lambda: floor.moved(dsn) == options.storm)
-            seconds = time.monotonic() - started
-        return seconds
+            return time.monotonic() - started
 
     def run_product(number: int) -> float:
         product.clear()
@@ -168,29 +163,49 @@ def w2(dsn: str, options: argparse.Namespace) -> dict[str, Any]:
         started = time.monotonic()
         with workers(product.work):
             until(lambda: product.moved() == options.storm)
-            seconds = time.monotonic() - started
-        return seconds
+            return time.monotonic() - started
 
-    rows = in_turn(options.rounds, {"floor": run_floor, "product": run_product})
+    rows = in_turn(dsn, options.rounds, {"floor": run_floor, "product": run_product})
     return {"count": options.storm, "unit": "timers/s", "must": 3.0, "rows": rows}
 
 
 WORKLOADS = {"W1": w1, "W2": w2}
 
 
+COLUMNS = (  # heading, what the meter calls it, scale, digits
+    ("app CPU ms", "app", 1000, 3),
+    ("PG CPU ms", "postgres", 1000, 3),
+    ("WAL bytes", "wal", 1, 0),
+    ("WAL fsyncs", "fsyncs", 1, 4),
+)
+
+
 def report(name: str, result: dict[str, Any]) -> None:
-    """Medians and ranges, and the ratio of each round to the floor of the same round."""
+    """Medians and ranges, costs of each run, and the ratios of each round to the floor of the same round."""
     rows, count = result["rows"], result["count"]
-    print(f"\n{name}: {count:,} ({result['unit']}), {len(rows['floor'])} rounds in turn")
-    print(f"  {'contender':10} {'median s':>9} {'range':>15} {'per second':>11} {'app CPU ms':>11}")
+    print(f"\n{name}: {count:,} ({result['unit']}), {len(rows['floor'])} rounds in turn; costs are medians of one run or timer")
+    print(f"  {'contender':10} {'median s':>9} {'range':>15} {'per second':>11}" + "".join(f" {text:>11}" for text, *_ in COLUMNS))
     for contender, measured in rows.items():
         seconds = [row["seconds"] for row in measured]
         median = statistics.median(seconds)
-        each = statistics.median(row["cpu"] for row in measured) / count * 1000
-        print(f"  {contender:10} {median:9.2f} {min(seconds):7.2f}-{max(seconds):6.2f} {count / median:11,.0f} {each:11.3f}")
-    ratios = [mine["seconds"] / base["seconds"] for mine, base in zip(rows["product"], rows["floor"], strict=True)]
-    result["ratios"] = ratios
-    print(f"  ratio to the floor: median {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f}), must be <= {result['must']}")
+        spread = f"{min(seconds):.2f}-{max(seconds):.2f}"
+        costs = [
+            f" {statistics.median(row[key] for row in measured) / count * scale:11,.{digits}f}"
+            for _, key, scale, digits in COLUMNS
+        ]
+        print(f"  {contender:10} {median:9.2f} {spread:>15} {count / median:11,.0f}{''.join(costs)}")
+    result["ratios"] = {
+        "wall": _ratios(rows, lambda row: row["seconds"]),
+        "cpu": _ratios(rows, lambda row: row["app"] + row["postgres"]),
+    }
+    for what, ratios in result["ratios"].items():
+        spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
+        limit = f", must be <= {result['must']}" if what == "wall" else ""
+        print(f"  {what} over the floor, paired: median {statistics.median(ratios):.2f} {spread}{limit}")
+
+
+def _ratios(rows: dict[str, list[dict[str, float]]], cost: Callable[[dict[str, float]], float]) -> list[float]:
+    return [cost(mine) / cost(base) for mine, base in zip(rows["product"], rows["floor"], strict=True)]
 
 
 if __name__ == "__main__":

@@ -128,6 +128,14 @@ def finished(dsn: str) -> tuple[int, int, int]:
     return row
 
 
+def completed(dsn: str) -> int:
+    """Completed runs alone: what is asked while the clock runs."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT count(*) FROM floor_run WHERE status = 1").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def moved(dsn: str) -> int:
     """Runs of W2 that have advanced."""
     with psycopg.connect(dsn) as connection:

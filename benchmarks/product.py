@@ -18,7 +18,7 @@ from automations.services.drafts import create_automation
 from automations.services.events import NewEvent, record_events
 from automations.services.publish import activate
 from automations.worker import poison
-from automations.worker.loop import advance_work
+from automations.worker.loop import advance_work, settle_memory
 
 BATCH = 500
 W1 = """
@@ -99,6 +99,7 @@ def park(workspace_id: int, customers: list[int], count: int, due: datetime) -> 
 def work(stop: Any) -> None:
     """One worker process."""
     connections.close_all()
+    settle_memory()
     poison.start()
     try:
         while not stop.is_set():
@@ -126,6 +127,13 @@ def clear() -> None:
             "TRUNCATE automations_delivery, automations_deliveryattempt, automations_run, automations_step_log, automations_event, "
             "automations_event_content, automations_evaluation, automations_tallydelta, automations_secondlook, automations_runinput CASCADE"
         )
+
+
+def completed() -> int:
+    """Completed runs alone: what is asked while the clock runs."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM automations_run WHERE status = 'COMPLETED'")
+        return int(cursor.fetchone()[0])
 
 
 def moved() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -45,6 +46,14 @@ class Chore:
             return 0
         self.last = time.monotonic()
         return self.work()
+
+
+def settle_memory() -> None:
+    """Let the collector leave alone what was loaded at the start, and look only after many new objects: a batch makes tens of
+    thousands that all go with it (a seventh of the processor's time)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 def advance_work() -> int:
@@ -135,6 +144,7 @@ class Loop:
 
     def run(self) -> None:
         """Work until `stop`."""
+        settle_memory()
         holder = poison.start()
         self._delivering.start()
         chores = _chores()
