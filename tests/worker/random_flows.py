@@ -36,7 +36,7 @@ def _config(draw: st.DrawFn, type_: str, around: tuple[str, ...], number: int) -
         count = draw(st.integers(1, 3))
         return {"cases": [{"id": f"case-{n}", "if": draw(st.sampled_from(CONDITIONS))} for n in range(count)]}
     if type_ == "wait_until":
-        extra = draw(st.sampled_from([{}, {"filter": "event.seats > 5"}, {"branchOnTimeout": True}]))
+        extra: dict[str, Any] = draw(st.sampled_from([{}, {"filter": "event.seats > 5"}, {"branchOnTimeout": True}]))
         return {"event": "ping", "timeout": draw(st.sampled_from(["2h", "5h"])), **extra}
     if type_ == "loop":
         return {"over": "{{trigger.items}}", "as": f"loop{number}_item"}
