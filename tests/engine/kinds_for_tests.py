@@ -18,6 +18,7 @@ from automations.engine.kinds import (
     Trigger,
     UrlText,
 )
+from automations.engine.kinds import Config as Base
 from automations.engine.registry import Registry
 from automations.triggers.schedule import trigger as schedule
 
@@ -35,7 +36,7 @@ class SendEmail(Action):
     Config = MailConfig
     subjects = frozenset({"customer"})
 
-    class Output(Config):
+    class Output(Base):
         delivery: str
         to: str
 
@@ -110,7 +111,7 @@ class SendWebhook(Action):
     label = "Send webhook"
     Config = HookConfig
 
-    class Output(Config):
+    class Output(Base):
         status: int
         body: Any = None
 
@@ -134,7 +135,7 @@ class RetryPayment(Action):
     money = True
     triggers = frozenset({"payment.failed", "invoice.overdue"})
 
-    class Output(Config):
+    class Output(Base):
         result: str
         failure_reason: str | None = Field(None, alias="failureReason")
 

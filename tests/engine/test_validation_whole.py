@@ -147,7 +147,7 @@ def test_reading_refuses_or_reads_whatever_comes(data: Any) -> None:
     try:
         source = read_definition(data if isinstance(data, dict) else {"name": data}, REGISTRY)
     except DefinitionError as error:
-        told = error.problems
+        told: list[Problem] | None = error.problems
     else:
         told = None
         assert read_data(to_data(source.definition), REGISTRY).definition == source.definition

@@ -159,7 +159,7 @@ def chain(*nodes: Node, edges: Sequence[tuple[str, str, str]] = (), **parts: Any
     made = [Edge(*edge) for edge in edges]
     if not made:
         ids = ["trigger", *(item.id for item in nodes)]
-        made = [Edge(source, "next", target) for source, target in zip(ids, ids[1:], strict=False)]
+        made = [Edge(source, "next", target) for source, target in pairwise(ids)]
     trigger = parts.pop("trigger", TriggerSpec("event", "payment.failed"))
     return Definition("Test", trigger, tuple(nodes), tuple(made), **parts)
 

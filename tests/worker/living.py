@@ -29,7 +29,13 @@ def live(workspace: Workspace, text: str) -> Automation:
 def happen(customer: Customer, name: str = "sign", payload: dict[str, Any] | None = None, **parts: Any) -> int:
     """Record an event of a customer; answers its id."""
     event = NewEvent(
-        customer.workspace_id, name, "api", parts.pop("key", unique("event")), {"customer": customer.pk}, payload or {}, **parts
+        customer.workspace_id,
+        name,
+        "api",
+        parts.pop("key", unique("event")),
+        {"customer": customer.pk},
+        payload or {},
+        **parts,
     )
     return record_events([event])[0].id
 

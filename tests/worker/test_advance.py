@@ -186,6 +186,12 @@ def test_a_row_that_breaks_a_constraint_fails_alone_and_the_batch_goes_on(worksp
     assert not Task.objects.filter(run_id=run.pk).exists()
 
 
+def advance_and_die():
+    with transaction.atomic():
+        advance.advance_batch()
+        raise RuntimeError("killed")
+
+
 def test_a_batch_that_is_rolled_back_leaves_nothing_half_done(workspace, customer):  # CRN-07, P3
     automation = live(
         workspace, "steps:\n- {type: action, action: create_task, message: x}\n- {type: delay, duration: 1d}\n"
@@ -194,9 +200,8 @@ def test_a_batch_that_is_rolled_back_leaves_nothing_half_done(workspace, custome
     from automations.worker.route import route_batch
 
     route_batch()
-    with pytest.raises(RuntimeError, match="killed"), transaction.atomic():
-        advance.advance_batch()
-        raise RuntimeError("killed")
+    with pytest.raises(RuntimeError, match="killed"):
+        advance_and_die()
     assert not StepLog.objects.exists()
     assert not Task.objects.exists()
     settle()

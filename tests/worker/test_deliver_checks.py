@@ -234,8 +234,9 @@ ROUNDS = 40
 
 def test_unsubscribe_against_claim_never_sends_after_it() -> None:  # INVARIANTS C1, RELIABILITY 22
     sent = 0
+    workspace = World().workspace
     for _round in range(ROUNDS):
-        world = World() if _round == 0 else World(workspace=world.workspace)  # noqa: F821  # the one of the round before
+        world = World(workspace=workspace)
         delivery = world.mail()
         _race(lambda world=world: unsubscribe(world), lambda: delivery_claim.claim(5))
         delivery.refresh_from_db()
