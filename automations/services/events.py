@@ -65,7 +65,7 @@ with input as materialized (
     insert into automations_event (workspace_id, name, source, key, body_sha256, customer_id, subjects, origin, cause_run, depth,
         occurred_at, shard, only_automation)
     select workspace_id, name, source, key, body_sha256, customer_id, subjects, origin, cause_run, depth,
-        coalesce(occurred_at, onward_now()), shard, only_automation
+        coalesce(occurred_at, (select onward_now())), shard, only_automation
     from input order by place
     on conflict (workspace_id, source, key) do nothing
     returning id, workspace_id, source, key, recorded_at

@@ -19,6 +19,7 @@ from automations.services.events import facts_of
 from automations.worker import bell, deciding, evaluations, exits, wake
 from automations.worker.batch import Listening, LiveRun, Occurrence, by_workspace
 from automations.worker.claim import switch
+from automations.worker.copying import array
 from automations.worker.hearing import find_listening, names_of
 from automations.worker.knowing import follow_merged, know
 from automations.worker.locks import hold_shards, take_shards
@@ -39,7 +40,7 @@ select {_COLUMNS} from unnest(%s::int[]) s cross join lateral (
 _THESE = (
     f"select {_COLUMNS} from automations_event e {_CONTENT} where e.id = any(%s) and e.routed_at is null order by e.id"
 )
-_ROUTED = "update automations_event set routed_at = clock_timestamp() where id = any(%s)"
+_ROUTED = "update automations_event set routed_at = clock_timestamp() where id = any(%s::bigint[])"
 _SHARDS_OF = "select distinct shard from automations_event where id = any(%s)"
 
 
@@ -75,7 +76,7 @@ def _transaction(take: Callable[[], list[Occurrence]], held: list[int]) -> int:
     if occurrences:
         route(occurrences)
         with connection.cursor() as cursor:
-            cursor.execute(_ROUTED, [held])
+            cursor.execute(_ROUTED, [array(held)])
     return len(occurrences)
 
 
