@@ -109,6 +109,15 @@ def instance() -> str:
     return _instance
 
 
+def _retries(effect: Effect) -> int:
+    """How often it is tried again. A fallback whose outcome the run awaits is repeated only by a setting of its own (ERR-08); a
+    mail that nobody waits for is the mail job's to repeat (EML-14)."""
+    node, envelope = effect.node, effect.envelope
+    if node.policy:
+        return node.policy.retries
+    return 0 if node.fallback and effect.waits else envelope.retries
+
+
 def _delivery_row(effect: Effect, now: datetime) -> tuple[Any, ...]:
     run, envelope, policy = effect.run, effect.envelope, effect.node.policy
     return (
@@ -129,7 +138,7 @@ def _delivery_row(effect: Effect, now: datetime) -> tuple[Any, ...]:
         envelope.customer_mail,
         envelope.money,
         effect.waits,
-        policy.retries if policy else envelope.retries,
+        _retries(effect),
         policy.delay.seconds if policy else envelope.retry_delay,
         policy.backoff if policy else envelope.backoff,
         policy is not None,
