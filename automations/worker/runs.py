@@ -14,12 +14,11 @@ from automations.worker.plans import plans_for
 
 _COLUMNS = """r.id, r.workspace_id, r.automation_id, r.version_id, r.event_id, r.customer_id, r.subjects, r.status, r.parked_on,
     r.step, r.wait_name, r.wait_key, r.started_at, r.state, r.goal_reached_at"""
-# By the index `run_of_customer`, a probe for each customer (`offset 0`): a planner without statistics would read all unfinished
-# runs for each batch. Ended runs matter only to goals, which may be reached after the end.
+# By the index `run_of_customer`. Ended runs matter only to goals, which may be reached after the end.
 _OF_CUSTOMERS = f"""
-select {_COLUMNS} from unnest(%s::bigint[]) c (id) cross join lateral (
-    select * from automations_run where customer_id = c.id and mode = 'live'
-        and (ended_at is null or goal_reached_at is null and automation_id = any(%s)) offset 0) r
+select {_COLUMNS} from automations_run r
+where r.customer_id = any(%s::bigint[]) and r.mode = 'live'
+    and (r.ended_at is null or r.goal_reached_at is null and r.automation_id = any(%s))
 order by r.id
 """
 _LOCKED = f"select {_COLUMNS} from automations_run r where r.id = any(%s) order by r.id for no key update"
