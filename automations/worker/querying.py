@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from automations.engine.expressions import Environment, compile_expression
+from automations.engine.expressions import Environment, Expression, ExpressionError, compile_expression
 from automations.engine.plan import Plan
 from automations.engine.registry import registry
 from automations.engine.scope import RunData
 from automations.worker.context import Context
+
+log = logging.getLogger(__name__)
 
 
 def matching(
@@ -27,9 +30,18 @@ def matching(
     found = []
     for subjects, some in zip(page, ids, strict=True):
         env = Environment(RunData(context.records, some, {"now": now}), now, zone or "UTC")
-        if all(expression.test(env) for expression in expressions):
+        if _holds(expressions, env, subjects):
             found.append(subjects)
     return found
+
+
+def _holds(expressions: Sequence[Expression], env: Environment, subjects: Mapping[str, int]) -> bool:
+    """A condition that cannot be worked out for a record skips this record, as a filter skips its event."""
+    try:
+        return all(expression.test(env) for expression in expressions)
+    except ExpressionError as error:
+        log.warning("a record of a query is passed over, %s: %s", dict(subjects), error)
+        return False
 
 
 def _ids(subjects: Mapping[str, int]) -> dict[str, int]:

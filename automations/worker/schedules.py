@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from django.db import connection, transaction
 
 from accounts.clock import evaluation_now
+from accounts.errors import Refusal
 from automations.engine.plan import Plan
 from automations.engine.registry import registry
 from automations.engine.schedules import local_time, next_fire
@@ -19,7 +20,7 @@ from automations.models import Automation
 from automations.services.events import NewEvent, record_events
 from automations.worker.plans import plans_for
 from automations.worker.querying import matching
-from automations.worker.retrying import retrying
+from automations.worker.retrying import is_surroundings, retrying
 
 log = logging.getLogger(__name__)
 MOST = 20  # schedules a pass
@@ -45,28 +46,55 @@ class Due:
     anchor: datetime
     zone: str
 
+    exact: bool = False
+
     def key(self, zone: ZoneInfo | str) -> str:
-        """`auto_1@2026-11-23T09:00` (CONTRACTS 7)."""
-        return f"auto_{self.automation_id}@{local_time(self.fire_at, zone)}"
+        """`auto_1@2026-11-23T09:00` (CONTRACTS 7); `exact` adds the moment, where another one had the same local time."""
+        moment = f"({iso(self.fire_at.astimezone(UTC))})" if self.exact else ""
+        return f"auto_{self.automation_id}@{local_time(self.fire_at, zone)}{moment}"
 
 
 def fire_schedules() -> int:
     """Fire what is due, each schedule in a transaction of its own; answers how many fired. A schedule that was missed while nobody
     worked fires once, and next in the future."""
     count = 0
-    while count < MOST and retrying(_fire_one):
+    while count < MOST and _fire_one():
         count += 1
     return count
 
 
-@transaction.atomic
 def _fire_one() -> bool:
+    """The schedule that is due longest. One that cannot be fired misses this time alone: it must not keep the others from theirs."""
+    found: list[Due] = []
+    try:
+        try:
+            return retrying(lambda: _fire(found))
+        except Refusal:  # another moment had this local time: the time zone was changed between them
+            return retrying(lambda: _fire(found, exact=True))
+    except Exception as error:  # whatever a query, a condition or a record raised
+        if is_surroundings(error) or not found:
+            raise
+        log.exception("the schedule of auto_%s could not be fired for %s", found[0].automation_id, found[0].fire_at)
+        return retrying(lambda: _pass_over(found[0]))
+
+
+@transaction.atomic
+def _pass_over(due: Due) -> bool:
+    plan = plans_for([due.version_id]).get(due.version_id)
+    following = _following(plan, evaluation_now(), due.zone, due.anchor)
+    Automation.objects.filter(pk=due.automation_id, next_fire_at=due.fire_at).update(next_fire_at=following)
+    return True
+
+
+@transaction.atomic
+def _fire(found: list[Due], exact: bool = False) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_DUE)
         row = cursor.fetchone()
     if row is None:
         return False
-    due = Due(*row)
+    due = Due(*row, exact)
+    found[:] = [due]
     plan = plans_for([due.version_id]).get(due.version_id)
     now = evaluation_now()
     if plan is not None and plan.schedule is not None:

@@ -133,6 +133,56 @@ def test_what_fell_into_a_pause_is_not_made_up_for(workspace):  # PAU-09
     assert len(runs(automation)) == 1
 
 
+def test_two_moments_of_one_local_time_are_two_fires(workspace):
+    at(datetime(2027, 5, 3, 6, 30, tzinfo=UTC))
+    automation = on(workspace, "type: schedule, cron: '0 * * * *'", steps="steps: [{type: stop}]")
+    at(datetime(2027, 5, 3, 7, 0, 1, tzinfo=UTC))  # 09:00 in Berlin
+    settle()
+    workspace.time_zone = "Europe/London"
+    workspace.save()
+    at(datetime(2027, 5, 3, 8, 0, 1, tzinfo=UTC))  # 09:00 in London
+    settle()
+    keys = [event.key for event in Event.objects.filter(name="schedule").order_by("pk")]
+    assert keys == [
+        f"auto_{automation.pk}@2027-05-03T09:00",
+        f"auto_{automation.pk}@2027-05-03T09:00(2027-05-03T08:00:00.000Z)",
+    ]
+    assert len(runs(automation)) == 2
+
+
+def test_a_schedule_that_cannot_be_fired_keeps_no_other_from_its_time(workspace, monkeypatch, caplog):
+    bad = on(workspace, "type: schedule, interval: 1h, forEach: {query: customers}")
+    good = on(workspace, "type: schedule, interval: 1h", steps="steps: [{type: stop}]")
+    make_customer(workspace)
+
+    def broken(*_: object) -> None:
+        raise TypeError("a defect")
+
+    monkeypatch.setattr("automations.worker.schedules.matching", broken)
+    set_clock("+1h")
+    assert fire_schedules() == 2
+    assert fire_schedules() == 0
+    assert "could not be fired" in caplog.text
+    route_all()
+    assert (len(runs(bad)), len(runs(good))) == (0, 1)
+    assert next_of(bad) > evaluation_now()
+
+
+def test_a_condition_that_cannot_be_worked_out_passes_over_its_record_alone(workspace, caplog):
+    short, long = (
+        make_customer(workspace, metadata={"note": "x"}),
+        make_customer(workspace, metadata={"note": "x" * 500}),
+    )
+    pieces = ", ".join(["customer.metadata.note"] * 40)
+    where = f"[{pieces}] | join | replace('x', '{60 * 'x'}') contains 'x'"
+    automation = on(workspace, f'type: schedule, interval: 24h, forEach: {{query: customers, where: "{where}"}}')
+    set_clock("+24h")
+    fire_schedules()
+    route_all()
+    assert [run.customer_id for run in runs(automation)] == [short.pk]
+    assert f"'customer': {long.pk}" in caplog.text
+
+
 def test_three_schedulers_fire_each_schedule_once(workspace):  # RELIABILITY 11
     automations = [on(workspace, "type: schedule, interval: 24h", steps="steps: [{type: stop}]") for _ in range(8)]
     set_clock("+24h")
