@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from accounts.sealed import SealedField
+
 SLUG = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 
@@ -19,7 +21,7 @@ class Workspace(models.Model):
     currency = models.CharField(max_length=3, default="EUR")
     time_zone = models.CharField(max_length=60, default="UTC")
     defaults = models.JSONField(default=dict)
-    webhook_secret = models.CharField(max_length=100)  # whsec_<base64>, Standard Webhooks
+    webhook_secret = SealedField()  # whsec_<base64>, Standard Webhooks
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -196,9 +196,7 @@ def load_workspaces(ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     """Name, currency and time zone of workspaces, for templates and clocks."""
     from accounts.models import Workspace
 
-    rows = Workspace.objects.filter(pk__in=set(ids)).values(
-        "id", "name", "slug", "currency", "time_zone", "webhook_secret"
-    )
+    rows = Workspace.objects.filter(pk__in=set(ids)).values("id", "name", "slug", "currency", "time_zone")
     return {
         row["id"]: {
             "id": f"ws_{row['id']}",
