@@ -83,6 +83,8 @@ class _Batch:
                 self._settle(self._finished())
         finally:
             pool.shutdown(wait=True)
+            # Only where a claim or renewal broke off: what was done meanwhile is known here alone.
+            self._settle(list(self.under_way.values()))
         return self.done
 
     def _refill(self, pool: ThreadPoolExecutor) -> bool:

@@ -28,6 +28,10 @@ from automations.worker.settle_runs import Settled, lock_runs, tell_runs
 log = logging.getLogger(__name__)
 
 
+#: Tries of a settlement, ten seconds in all: what an act came to is known here alone, so a restart of the server is waited out.
+PATIENCE = 10
+
+
 class TakenOver(Exception):
     """Another worker has claimed the delivery since; what this one knows is not written."""
 
@@ -113,7 +117,7 @@ def _settle(entries: Sequence[_Entry]) -> int:
     """All in one transaction; if that fails for good, each alone, so that one cannot keep the others from being
     written."""
     try:
-        return retrying(lambda: _transaction(entries))
+        return retrying(lambda: _transaction(entries), PATIENCE)
     except Exception as error:  # whatever the database finds wrong with one row; alone it shows itself
         if len(entries) == 1 or is_transient(error):
             log.exception("deliveries %s cannot be settled", [entry.job.id for entry in entries])
@@ -130,7 +134,7 @@ def _transaction(entries: Sequence[_Entry]) -> int:
 
 def _settle_alone(job: Job) -> int:
     try:
-        return retrying(lambda: _with_consequences(job))
+        return retrying(lambda: _with_consequences(job), PATIENCE)
     except TakenOver:
         log.warning("delivery %s was taken over; its late result is not written", job.id)
     except Exception:  # the consequences could not be written; the lease runs out and the provider is asked what it did
