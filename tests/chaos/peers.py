@@ -11,6 +11,7 @@ import email
 import hashlib
 import random
 import threading
+import time
 from collections import Counter, defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 
 from tests.worker.smtp_peer import _free_port
+
+ANSWER_SECONDS = 0.03  # between act and answer: many callers die just then
 
 
 class Record:
@@ -55,7 +58,9 @@ class Mailbox:
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
         key = str(email.message_from_bytes(envelope.content)["Message-ID"]).partition("@")[0].lstrip("<")
-        if self.record.act(key, envelope.content):
+        answers = self.record.act(key, envelope.content)
+        await asyncio.sleep(ANSWER_SECONDS)
+        if answers:
             return "250 queued"
         server.transport.abort()
         await asyncio.sleep(0)
@@ -79,7 +84,9 @@ class Receiver:
             def do_POST(self) -> None:
                 content = self.rfile.read(int(self.headers["Content-Length"]))
                 self.close_connection = True
-                if record.act(self.headers["Idempotency-Key"], content):
+                answers = record.act(self.headers["Idempotency-Key"], content)
+                time.sleep(ANSWER_SECONDS)
+                if answers:
                     self.send_response(200)
                     self.send_header("Content-Type", "application/json")
                     self.send_header("Content-Length", "2")

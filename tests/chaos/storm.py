@@ -107,7 +107,7 @@ class Storm:
             strikes[place] = "group"
         self.chance.shuffle(strikes)
         numbers = list(range(self.plan.runs))
-        share = -(-self.plan.runs // max(1, len(strikes) * 2 // 3))
+        share = -(-self.plan.runs // max(1, len(strikes) // 2))
         for strike in strikes:
             batch, numbers = numbers[:share], numbers[share:]
             self._record(customers, batch)
