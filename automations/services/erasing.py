@@ -10,6 +10,8 @@ from django.db import connection
 
 _EVENTS = "select id, recorded_at from automations_event where workspace_id = %(workspace)s and customer_id = any(%(customers)s)"
 _RUNS = "select id from automations_run where customer_id = any(%(customers)s)"
+#: Errors keep their code; their words may name an address, or what a receiver answered.
+WORDLESS = """error || '{"message": "", "details": {}}'::jsonb"""
 _STATEMENTS = (
     f"""with queued as (select id from automations_delivery where run_id in ({_RUNS}) and state = 'QUEUED'
             order by id for no key update)
@@ -19,10 +21,14 @@ _STATEMENTS = (
     f"""update automations_evaluation v set values = '{{}}' from ({_EVENTS}) e
         where v.event_id = e.id and v.recorded_at = e.recorded_at""",
     f"update automations_runinput set items = '{{}}', snapshot = null where run_id in ({_RUNS})",
-    "update automations_run set state = null where customer_id = any(%(customers)s) and ended_at is not null",
-    f"update automations_step_log set input = null, output = null, warnings = null where run_id in ({_RUNS})",
-    f"""update automations_delivery set "to" = '', subject = '', envelope = '{{}}', outcome = null
+    f"""update automations_run set state = null, error = {WORDLESS}
+        where customer_id = any(%(customers)s) and ended_at is not null""",
+    f"""update automations_step_log set input = null, output = null, warnings = null, error = {WORDLESS}
+        where run_id in ({_RUNS})""",
+    f"""update automations_delivery set "to" = '', subject = '', envelope = '{{}}', outcome = null, error = {WORDLESS}
         where run_id in ({_RUNS}) and state not in ('QUEUED', 'SENDING', 'UNKNOWN')""",
+    f"""update automations_deliveryattempt set error = {WORDLESS} where error is not null and delivery_id in (
+        select id from automations_delivery where run_id in ({_RUNS}))""",
     f"""delete from automations_delivery_body where delivery_id in (
         select id from automations_delivery where run_id in ({_RUNS}) and state not in ('QUEUED', 'SENDING', 'UNKNOWN'))""",
 )

@@ -11,10 +11,12 @@ from typing import Any
 from django.db import connection, transaction
 
 from accounts.clock import evaluation_now
+from accounts.models import Customer
 from automations.models import SHARDS
 from automations.services.cancel import end_runs
-from automations.services.endings import ends_by
+from automations.services.endings import ERASED, ends_by
 from automations.services.entry import Entries, enter_runs
+from automations.services.erasing import empty_records
 from automations.services.events import facts_of
 from automations.worker import bell, deciding, evaluations, exits, wake
 from automations.worker.batch import Listening, LiveRun, Occurrence, by_workspace
@@ -129,6 +131,14 @@ def route(occurrences: Sequence[Occurrence]) -> None:
         _remember(entries, before, runs)
     _write(entries, {run.id: run for some in runs.values() for run in some if run.id > 0}.values())
     evaluations.write([item for item in evaluated if item.needed])
+    _forget([item for item in occurrences if item.facts.name == ERASED and item.customer_id is not None])
+
+
+def _forget(occurrences: Sequence[Occurrence]) -> None:
+    """Runs that a worker was advancing when their customer was erased wrote their last turn after it; it goes as well (SUP-06)."""
+    for occurrence in occurrences:
+        if Customer.objects.filter(pk=occurrence.customer_id, erased_at__isnull=False).exists():
+            empty_records(occurrence.workspace_id, [occurrence.customer_id or 0])
 
 
 def _end_and_wake(occurrence: Occurrence, runs: Sequence[LiveRun], entries: Entries) -> None:

@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from accounts.services.tasks import NewTask, create_tasks
 from automations.engine.kinds import OutsideAction
 from automations.engine.outcomes import Done, Outcome
+from automations.services.erasing import WORDLESS
 from automations.worker.answers import encode, error_of
 from automations.worker.bell import ring
 from automations.worker.jobs import Job, Stopped
@@ -201,10 +202,14 @@ def _forget_erased(cursor: Any, ids: Sequence[int]) -> None:
     erased = [row[0] for row in cursor.fetchall()]
     if erased:
         cursor.execute("DELETE FROM automations_delivery_body WHERE delivery_id = ANY(%s)", [erased])
+        cursor.execute(_ERASE_TRIES, [erased])
 
 
-_ERASE = """
-UPDATE automations_delivery d SET "to" = '', subject = '', envelope = '{}', outcome = NULL
+_ERASE_TRIES = (
+    f"UPDATE automations_deliveryattempt SET error = {WORDLESS} WHERE delivery_id = ANY(%s) AND error IS NOT NULL"
+)
+_ERASE = f"""
+UPDATE automations_delivery d SET "to" = '', subject = '', envelope = '{{}}', outcome = NULL, error = d.{WORDLESS}
 FROM accounts_customer c WHERE d.id = ANY(%s) AND c.id = d.customer_id AND c.erased_at IS NOT NULL RETURNING d.id
 """
 

@@ -13,7 +13,7 @@ from accounts.services.consent import record_consent
 from accounts.services.erasure import erase_customer
 from automations.engine.expressions import compile_template
 from automations.engine.kinds import Need
-from automations.models import Delivery, DeliveryBody, EmailTemplate, Sender, Version
+from automations.models import Delivery, DeliveryAttempt, DeliveryBody, EmailTemplate, Sender, Version
 from automations.services import deliveries, mail, templates
 from automations.services.mail_texts import DEFAULTS
 from automations.worker.resources import keep_texts, load_resources, load_texts, text_hash
@@ -278,6 +278,24 @@ def test_nothing_of_an_erased_person_stays_in_a_delivery(world: World) -> None: 
     assert (delivery.state, delivery.to, delivery.subject, delivery.envelope) == ("CANCELLED", "", "", {})
     assert not DeliveryBody.objects.filter(delivery_id=delivery.pk).exists()
     assert not Task.objects.filter(workspace=world.workspace).exists()
+
+
+def test_errors_of_an_erased_person_keep_only_their_code(world: World) -> None:  # SUP-06
+    said = {"code": "recipient_refused", "message": "refused ana@x.example", "details": {"body": "ana@x.example"}}
+    run = world.run(
+        parked_on=None, status="FAILED", end_reason="failed", ended_at=world.automation.created_at, error=said,
+        started_at=world.automation.created_at,
+    )  # fmt: skip
+    delivery = world.mail(run, state="FAILED", due_at=None, error=said)
+    DeliveryAttempt.objects.create(
+        workspace=world.workspace, delivery=delivery, number=1, fence=1, outcome="failed", error=said,
+        at=delivery.created_at, started_at=delivery.created_at,
+    )  # fmt: skip
+    erase_customer(actor=system_actor(world.workspace.pk), customer_id=world.customer.pk)
+    run.refresh_from_db()
+    delivery.refresh_from_db()
+    left = {"code": "recipient_refused", "message": "", "details": {}}
+    assert [run.error, delivery.error, DeliveryAttempt.objects.get(delivery=delivery).error] == [left] * 3
 
 
 def test_a_workspace_without_owner_has_texts_and_no_sender() -> None:

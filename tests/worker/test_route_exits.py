@@ -10,8 +10,9 @@ from accounts.actor import system_actor
 from accounts.services.consent import record_consent
 from accounts.services.erasure import erase_customer
 from accounts.services.lifecycle import merge_customers
-from automations.models import Delivery, Entry, Event, EventContent, Run
+from automations.models import Delivery, Entry, Event, EventContent, Run, StepLog
 from automations.services.events import NewEvent, record_events
+from billing.gateways.test import open_books
 from billing.services.invoices import void_invoice
 from billing.services.payments import pay_invoice
 from tests.billing.helpers import make_invoice
@@ -262,6 +263,26 @@ def test_erasing_ends_all_runs_and_empties_what_was_written_of_the_person(worksp
     assert ends(automation) == [("CANCELLED", "profile_deleted")]
     content = EventContent.objects.get(event_id=event)
     assert (content.payload, content.snapshot) == ({}, {})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_worker_writes_while_the_customer_is_erased_goes_as_well(workspace, customer):  # SUP-06
+    automation = on(workspace, "type: event, event: sign", "settings: {transactional: true}")
+    occur(customer)
+    [run] = runs(automation)
+    with open_books() as worker:  # a connection of its own: the worker that advances the run at this moment
+        worker.execute("select 1 from automations_run where id = %s for update", [run.pk])
+        erase_customer(actor=actor_of(workspace), customer_id=customer.pk)
+        worker.execute(
+            "insert into automations_step_log (run_id, seq, attempt, workspace_id, step, type, status, started_at, ended_at, flags,"
+            " input, error) values (%s, 1, 0, %s, 's', 'add_tag', 'failed', now(), now(), 0, %s, %s)",
+            [run.pk, workspace.pk, '{"to": "ana@x.example"}', '{"code": "refused", "message": "ana@x.example"}'],
+        )
+    assert ends(automation) == [("RUNNING", None)]
+    route_all()
+    assert ends(automation) == [("CANCELLED", "profile_deleted")]
+    log = StepLog.objects.get(run_id=run.pk)
+    assert (log.input, log.error) == (None, {"code": "refused", "message": "", "details": {}})
 
 
 def test_merging_moves_runs_waits_and_keys_to_the_survivor(workspace, customer):  # DESIGN 5.5
