@@ -32,10 +32,10 @@ exits:
   - {event: purchase, reason: bought_again}
 settings: {reentry: one_at_a_time, transactional: true}
 steps:
-  - {id: quiet, type: delay, duration: 60d}
+  - {id: quiet, type: delay, until: '{{trigger.boughtAt | plus("60d")}}'}
   - {id: mail, type: action, action: send_email, to: "{{customer.email}}", subject: "We miss you, {{customer.name}}",
      body: "<p>Your last order was {{trigger.amount}} dollars.</p>"}
-  - {id: hope, type: delay, duration: 90d}
+  - {id: hope, type: delay, until: '{{trigger.boughtAt | plus("150d")}}'}
 """
 
 
@@ -50,7 +50,8 @@ class Purchase:
     dollars: str
 
     def event(self) -> dict[str, Any]:
-        """As it is posted to `/api/v1/events`."""
+        """As it is posted to `/api/v1/events`. `boughtAt` makes the delays exact: a timer of the day of a purchase fires before it."""
+        moment = noon(self.day).isoformat().replace("+00:00", "Z")
         return {
             "id": f"cdnow-{self.line}",
             "name": "purchase",
@@ -59,8 +60,8 @@ class Purchase:
                 "email": f"{self.customer}@cdnow.example.com",
                 "name": f"Customer {self.customer}",
             },
-            "payload": {"amount": self.dollars, "cds": self.cds},
-            "occurredAt": noon(self.day).isoformat().replace("+00:00", "Z"),
+            "payload": {"amount": self.dollars, "cds": self.cds, "boughtAt": moment},
+            "occurredAt": moment,
         }
 
 
