@@ -183,8 +183,13 @@ COLUMNS = (  # heading, what the meter calls it, scale, digits
 def report(name: str, result: dict[str, Any]) -> None:
     """Medians and ranges, costs of each run, and the ratios of each round to the floor of the same round."""
     rows, count = result["rows"], result["count"]
-    print(f"\n{name}: {count:,} ({result['unit']}), {len(rows['floor'])} rounds in turn; costs are medians of one run or timer")
-    print(f"  {'contender':10} {'median s':>9} {'range':>15} {'per second':>11}" + "".join(f" {text:>11}" for text, *_ in COLUMNS))
+    print(
+        f"\n{name}: {count:,} ({result['unit']}), {len(rows['floor'])} rounds in turn; costs are medians of one run or timer"
+    )
+    print(
+        f"  {'contender':10} {'median s':>9} {'range':>15} {'per second':>11}"
+        + "".join(f" {text:>11}" for text, *_ in COLUMNS)
+    )
     for contender, measured in rows.items():
         seconds = [row["seconds"] for row in measured]
         median = statistics.median(seconds)

@@ -39,7 +39,13 @@ def database() -> Iterator[str]:
 
 
 def _dsn(place: Database) -> str:
-    parts = {"dbname": place.name, "user": place.user, "password": place.password, "host": place.host, "port": place.port}
+    parts = {
+        "dbname": place.name,
+        "user": place.user,
+        "password": place.password,
+        "host": place.host,
+        "port": place.port,
+    }
     return psycopg.conninfo.make_conninfo("", **{key: value for key, value in parts.items() if value})
 
 

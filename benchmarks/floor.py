@@ -13,7 +13,8 @@ SCHEMA = """
 DROP TABLE IF EXISTS floor_event, floor_run, floor_log, floor_outbox;
 CREATE TABLE floor_event (id bigint PRIMARY KEY, name text NOT NULL, subject bigint NOT NULL, payload jsonb NOT NULL);
 CREATE TABLE floor_run (id bigserial PRIMARY KEY, event_id bigint NOT NULL UNIQUE, subject bigint NOT NULL, status smallint NOT NULL
-    DEFAULT 0, node smallint NOT NULL DEFAULT 0, seq int NOT NULL DEFAULT 0, due_at timestamptz, failures int NOT NULL, ended_at timestamptz)
+    DEFAULT 0, node smallint NOT NULL DEFAULT 0, seq int NOT NULL DEFAULT 0, due_at timestamptz, failures int NOT NULL,
+    ended_at timestamptz)
     WITH (fillfactor = 85);
 CREATE INDEX ON floor_run (due_at) WHERE status = 0;
 CREATE TABLE floor_log (run_id bigint, seq int, node smallint, at timestamptz, result text, PRIMARY KEY (run_id, seq));
@@ -95,7 +96,9 @@ def _batch(connection: psycopg.Connection[Any]) -> int:
     return len(rows)
 
 
-def _walk(row: tuple[Any, ...], now: datetime, logs: list[tuple[Any, ...]], outbox: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+def _walk(
+    row: tuple[Any, ...], now: datetime, logs: list[tuple[Any, ...]], outbox: list[tuple[Any, ...]]
+) -> tuple[Any, ...]:
     """condition, e-mail, a delay already past, condition, e-mail, end; node 7 is the delay of W2."""
     id, subject, node, seq, failures = row
     while True:
@@ -122,7 +125,8 @@ def finished(dsn: str) -> tuple[int, int, int]:
     """Completed runs, log rows and outbox rows: the count that follows each measurement."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
-            "SELECT (SELECT count(*) FROM floor_run WHERE status = 1), (SELECT count(*) FROM floor_log), (SELECT count(*) FROM floor_outbox)"
+            "SELECT (SELECT count(*) FROM floor_run WHERE status = 1), (SELECT count(*) FROM floor_log), "
+            "(SELECT count(*) FROM floor_outbox)"
         ).fetchone()
     assert row is not None
     return row

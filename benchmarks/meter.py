@@ -24,7 +24,9 @@ class Meter:
         self._before = self._read()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         after = self._read()
         self.spent = {name: after[name] - before for name, before in self._before.items()}
 

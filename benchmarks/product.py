@@ -28,9 +28,19 @@ trigger: {type: event, event: payment_trouble}
 filter: customer.plan == "pro"
 settings: {reentry: always, transactional: true}
 steps:
-  - {id: first, type: condition, if: "{{trigger.failureCount}} == 1", then: [{id: mail1, type: action, action: send_email, to: "{{customer.email}}", subject: "Payment failed {{trigger.failureCount}}", body: "Dear {{customer.name}}"}]}
+  - id: first
+    type: condition
+    if: "{{trigger.failureCount}} == 1"
+    then:
+      - {id: mail1, type: action, action: send_email, to: "{{customer.email}}", subject: "Payment failed {{trigger.failureCount}}",
+         body: "Dear {{customer.name}}"}
   - {id: pause, type: delay, until: "2020-01-01T00:00:00Z"}
-  - {id: second, type: condition, if: "{{trigger.failureCount}} == 1", then: [{id: mail2, type: action, action: send_email, to: "{{customer.email}}", subject: "Still open {{trigger.failureCount}}", body: "Dear {{customer.name}}"}]}
+  - id: second
+    type: condition
+    if: "{{trigger.failureCount}} == 1"
+    then:
+      - {id: mail2, type: action, action: send_email, to: "{{customer.email}}", subject: "Still open {{trigger.failureCount}}",
+         body: "Dear {{customer.name}}"}
   - {id: over, type: stop}
 """
 W2 = """
@@ -76,7 +86,15 @@ def enrol(workspace_id: int, customers: list[int], round_: int) -> None:
     for start in range(0, len(customers), BATCH):
         record_events(
             [
-                NewEvent(workspace_id, "payment_trouble", "api", f"{round_}-{customer}", {"customer": customer}, {"failureCount": 1}, origin="api")
+                NewEvent(
+                    workspace_id,
+                    "payment_trouble",
+                    "api",
+                    f"{round_}-{customer}",
+                    {"customer": customer},
+                    {"failureCount": 1},
+                    origin="api",
+                )
                 for customer in customers[start : start + BATCH]
             ]
         )
@@ -88,9 +106,11 @@ def park(workspace_id: int, customers: list[int], count: int, due: datetime) -> 
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM automations_run WHERE automation_id = %s", [version.automation_id])
         cursor.execute(
-            "INSERT INTO automations_run (workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, "
+            "INSERT INTO automations_run (workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, "
+            "subject_id, subjects, "
             "mode, status, parked_on, due_at, step, seq, attempt, entered_at, started_at, steps_executed, lost) "
-            "SELECT %s, %s, %s, g, c, 'customer', c, jsonb_build_object('customer', c), 'live', 'RUNNING', 'timer', %s, 'one', 1, 0, now(), "
+            "SELECT %s, %s, %s, g, c, 'customer', c, jsonb_build_object('customer', c), 'live', 'RUNNING', 'timer', %s, "
+            "'one', 1, 0, now(), "
             "now(), 0, 0 FROM (SELECT g, (%s::bigint[])[1 + g %% %s] AS c FROM generate_series(1, %s) g) s",
             [workspace_id, version.automation_id, version.pk, due, customers, len(customers), count],
         )
@@ -124,7 +144,8 @@ def clear() -> None:
     """Forget runs, logs, deliveries and events between two rounds; customers and automations stay."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "TRUNCATE automations_delivery, automations_deliveryattempt, automations_run, automations_step_log, automations_event, "
+            "TRUNCATE automations_delivery, automations_deliveryattempt, automations_run, automations_step_log, "
+            "automations_event, "
             "automations_event_content, automations_evaluation, automations_tallydelta, automations_secondlook, automations_runinput CASCADE"
         )
 
@@ -145,4 +166,6 @@ def moved() -> int:
 
 def describe() -> str:
     """What was measured, for the report."""
-    return f"{Workspace.objects.count()} workspace, {Automation.objects.filter(state='ACTIVE').count()} active automations"
+    return (
+        f"{Workspace.objects.count()} workspace, {Automation.objects.filter(state='ACTIVE').count()} active automations"
+    )
