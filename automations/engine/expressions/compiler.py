@@ -116,7 +116,7 @@ class Compiler:
         while not isinstance(node, nodes.Name):
             self.visit(node)
             if isinstance(node, nodes.Getattr):
-                segments.append(segment(node.attr))
+                segments.append(self.field(node.attr, node))
             elif isinstance(node, nodes.Getitem):
                 segments.append(self.subscript(node))
             else:
@@ -131,7 +131,13 @@ class Compiler:
             return place_in_list(value)
         if not isinstance(value, str):
             self.refuse("Only a number or a text in quotes may stand in square brackets behind a name.", node)
-        return segment(value)
+        return self.field(value, node)
+
+    def field(self, name: str, node: nodes.Node) -> Segment:
+        """A segment of a path. Data has no such names; who writes one tries to get at the machine, so say it at once (CND-26)."""
+        if name.startswith("__") and name.endswith("__"):
+            self.refuse("No field has a name between double underscores; only data can be read here.", node)
+        return segment(name)
 
     def named(self, node: nodes.Name, rest: tuple[Segment, ...], label: str, on_right: bool) -> Part:
         if node.name in self.locals:
