@@ -146,7 +146,8 @@ def clear() -> None:
         cursor.execute(
             "TRUNCATE automations_delivery, automations_deliveryattempt, automations_run, automations_step_log, "
             "automations_event, "
-            "automations_event_content, automations_evaluation, automations_tallydelta, automations_secondlook, automations_runinput CASCADE"
+            "automations_event_content, automations_evaluation, automations_tallydelta, automations_secondlook, "
+            "automations_runinput CASCADE"
         )
 
 

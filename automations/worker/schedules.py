@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -93,7 +93,7 @@ def _fire(found: list[Due], exact: bool = False) -> bool:
         row = cursor.fetchone()
     if row is None:
         return False
-    due = Due(*row, exact)
+    due = replace(Due(*row), exact=exact)
     found[:] = [due]
     plan = plans_for([due.version_id]).get(due.version_id)
     now = evaluation_now()
