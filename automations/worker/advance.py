@@ -167,7 +167,9 @@ def _fail_alone(id: int, error: Exception) -> int:
 
     try:
         return retrying(end)
-    except (Error, LookupError):
+    except (Error, LookupError) as fault:
+        if is_surroundings(fault):
+            raise
         log.exception("exec_%s could not be ended by its error", id)
         return fail_bare(id, "internal", f"{type(error).__name__}: {error}")
 
@@ -182,7 +184,8 @@ def _broken(run: RunState, error: Exception) -> Walk:
 def fail_bare(id: int, reason: str, message: str) -> int:
     """End a run that cannot even be walked (its plan is broken, or it killed three workers)."""
     end_reason = "poison" if reason == "poison" else "failed"
-    with connection.cursor() as cursor:
+    # One transaction: a death between the two statements would keep the re-entry key for ever.
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "UPDATE automations_run SET status = 'FAILED', end_reason = %s, ended_at = greatest(onward_now(), started_at), "
             "parked_on = NULL, due_at = NULL, wait_name = NULL, wait_key = NULL, answer = NULL, "

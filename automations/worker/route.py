@@ -137,8 +137,9 @@ def route(occurrences: Sequence[Occurrence]) -> None:
 def _forget(occurrences: Sequence[Occurrence]) -> None:
     """Runs that a worker was advancing when their customer was erased wrote their last turn after it; it goes as well (SUP-06)."""
     for occurrence in occurrences:
-        if Customer.objects.filter(pk=occurrence.customer_id, erased_at__isnull=False).exists():
-            empty_records(occurrence.workspace_id, [occurrence.customer_id or 0])
+        customer = occurrence.customer_id or 0
+        if Customer.objects.filter(pk=customer, erased_at__isnull=False).exists():
+            empty_records(occurrence.workspace_id, [customer])
 
 
 def _end_and_wake(occurrence: Occurrence, runs: Sequence[LiveRun], entries: Entries) -> None:
