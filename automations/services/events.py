@@ -106,7 +106,9 @@ def record_events(events: Sequence[NewEvent]) -> list[Recorded]:
     first: dict[Key, tuple[NewEvent, str]] = {}
     for event, sha in zip(events, hashes, strict=True):
         first.setdefault(event.once, (event, sha))
-    with transaction.atomic(savepoint=False):  # two round trips less; a refusal rolls the caller's transaction back as well
+    with transaction.atomic(
+        savepoint=False
+    ):  # two round trips less; a refusal rolls the caller's transaction back as well
         new = _insert(list(first.values()))
         old = _earlier([once for once in first if once not in new])
         _refuse_other_bodies(events, hashes, {once: old.get(once, (0, sha))[1] for once, (_, sha) in first.items()})

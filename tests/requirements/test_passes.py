@@ -183,7 +183,7 @@ def test_crn_09_oldest_first_and_workspaces_in_turn(onward: Outside, monkeypatch
 def test_crn_10_immediate_runs_do_not_wait_for_a_pass(onward: Outside) -> None:  # CRN-10
     automation = onward.activate(flow(TAG, "{id: n, type: condition, if: '1 == 1'}", TASK))
     loop = Loop()
-    worker = threading.Thread(target=lambda: (loop.run(), connection.close()))
+    worker = threading.Thread(target=loop.run)
     worker.start()
     try:
         onward.emit("sign", onward.customer()["id"])
