@@ -79,7 +79,7 @@ class Egress:
 
     def check(self, address: Address, port: int) -> None:
         """Nothing when the address and port may be called, else `Blocked`."""
-        if address in _METADATA:
+        if (getattr(address, "ipv4_mapped", None) or address) in _METADATA:
             raise Blocked(f"{address} is a metadata address; it is never called.")
         if any(address.version == network.version and address in network for network in self.allowed):
             return

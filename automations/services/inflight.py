@@ -10,6 +10,7 @@ A run that stands on a delivery has no clock: it keeps its row, and the mark alo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -18,14 +19,27 @@ from django.db import connection, transaction
 from automations.models import Automation
 from automations.services.cancel import end_runs
 from automations.worker.bell import ring
+from automations.worker.retrying import is_surroundings
 
+log = logging.getLogger(__name__)
 CHUNK = 500
 
 
 def follow_marks(limit: int = CHUNK) -> int:
     """One chunk for each of up to twenty automations whose rows have still to follow; how many rows changed. For workers."""
     waiting = Automation.objects.filter(sweep=True).order_by("pk").values_list("pk", flat=True)[:20]
-    return sum(follow(automation_id, limit) for automation_id in list(waiting))
+    return sum(_follow_alone(automation_id, limit) for automation_id in list(waiting))
+
+
+def _follow_alone(automation_id: int, limit: int) -> int:
+    """One automation whose rows cannot follow must not keep the others from theirs."""
+    try:
+        return follow(automation_id, limit)
+    except Exception as error:  # whatever a row or a constraint raised
+        if is_surroundings(error):
+            raise
+        log.exception("rows of auto_%s could not follow its mark", automation_id)
+        return 0
 
 
 def follow_all(automation_id: int, chunks: int = 20) -> None:

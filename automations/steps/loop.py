@@ -60,7 +60,7 @@ class Loop(ControlStep):
 
     def enter(self, config: LoopConfig, walk: Walk) -> Move:
         if isinstance(config.over, Over):
-            return Ask(NextPage(config.over.query, config.over.where, 0))
+            return Ask(NextPage(config.over.query, config.over.where, _looked(walk)))
         items = _items(walk, config.over)
         if not items:
             return Go("next", {"count": 0})
@@ -72,7 +72,7 @@ class Loop(ControlStep):
         frame = walk.frames.top if walk.frames.stands_on(walk.run.step or "") else None
         if answer is BodyEnded and frame is not None:
             return self._next_item(config, walk, frame)
-        return self._page(config, list(answer), frame)
+        return self._page(config, walk, list(answer), frame)
 
     def _next_item(self, config: LoopConfig, walk: Walk, frame: Mapping[str, Any]) -> Move:
         index = frame["i"] + 1
@@ -84,24 +84,31 @@ class Loop(ControlStep):
             return Go("next", {"count": index})
         return Ask(NextPage(config.over.query, config.over.where, frame["after"]))
 
-    def _page(self, config: LoopConfig, answer: list[Any], frame: Mapping[str, Any] | None) -> Move:
+    def _page(self, config: LoopConfig, walk: Walk, answer: list[Any], frame: dict[str, Any] | None) -> Move:
         """`answer` is `[subjects of the records found, last id looked at, whether there may be more]`."""
         found, after, more = answer
+        query, where = (config.over.query, config.over.where) if isinstance(config.over, Over) else ("", None)
+        if not found and more:
+            _look_on(walk, frame, after)
+            return Ask(NextPage(query, where, after))
+        walk.run.state.pop("scan", None)
         index = frame["i"] + 1 if frame else 0
         if not found:
             return Go("next", {"count": index})
-        query = config.over.query if isinstance(config.over, Over) else ""
-        return Enter(
-            {
-                "as": config.as_,
-                "i": index,
-                "query": query,
-                "after": after,
-                "more": more,
-                "subjects": found[0],
-                "page": list(found[1:]),
-            }
-        )
+        place = {"as": config.as_, "i": index, "query": query, "after": after, "more": more}
+        return Enter({**place, "subjects": found[0], "page": list(found[1:])})
+
+
+def _looked(walk: Walk) -> int:
+    """The id up to which this loop has looked without finding a record, kept for a turn that ends in the middle of it."""
+    return int(walk.run.state.get("scan", {}).get(walk.run.step, 0))
+
+
+def _look_on(walk: Walk, frame: dict[str, Any] | None, after: int) -> None:
+    if frame is None:
+        walk.run.state["scan"] = {walk.run.step: after}
+    else:
+        frame["after"] = after
 
 
 def _items(walk: Walk, source: str) -> list[Any]:

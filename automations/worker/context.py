@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,17 +12,20 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 
+from automations.engine.expressions import Environment, ExpressionError, compile_expression
 from automations.engine.kinds import LocalAction, Need, Request
 from automations.engine.moves import Apply, KeepBranch, Load, NextPage, Question
 from automations.engine.outcomes import Failed, Outcome
 from automations.engine.registry import registry
-from automations.engine.scope import Records
+from automations.engine.scope import NeedLoad, Records, RunData
 from automations.engine.sight import root_ids
 from automations.engine.walk import Walk
 from automations.services.events import load_events
 from automations.worker.resources import load_resources
 from automations.worker.retrying import is_surroundings
 
+log = logging.getLogger(__name__)
+PAGES = 10  # pages of a query looked through at a time
 Asked = tuple[Walk, Question]
 
 
@@ -108,23 +112,33 @@ class Context:
             walk.give((kept.get(key[:4], question.branch), key[:4] not in fresh))
 
     def _page(self, walk: Walk, question: NextPage) -> list[Any]:
-        """Pages of a query until one holds a record for which `where` is true: `[found, last id, whether there may be more]`."""
+        """Pages of a query until one holds a record for which `where` is true, at most so many that the batch's locks stay short:
+        `[found, last id, whether there may be more]`."""
         query = registry.queries[question.query]
-        root = registry.roots[query.root]
+        subject = registry.roots[query.root].subject
         after, more = question.after, True
         found: list[Mapping[str, int]] = []
-        while more and not found:
+        for _ in range(PAGES):
             page = query.page(walk.run.workspace_id, after, question.limit)
             more = len(page) == question.limit
             if page:
-                after = page[-1][root.subject]
-                found = [item for item in page if self._holds(walk, question, root.name, item)]
+                after = page[-1][subject]
+                found = self._matching(walk, question.where, query.root, page)
+            if found or not more:
+                break
         return [found, after, more]
 
-    def _holds(self, walk: Walk, question: NextPage, root: str, subjects: Mapping[str, int]) -> bool:
-        if question.where is None:
-            return True
-        return judge(walk, self, question.where, subjects)
+    def _matching(
+        self, walk: Walk, where: str | None, root: str, page: Sequence[Mapping[str, int]]
+    ) -> list[Mapping[str, int]]:
+        """The records of a page for which `where` is true, read in bulk. One that cannot be judged is passed over, visibly."""
+        if where is None:
+            return list(page)
+        for name in {root, *compile_expression(where, walk.plan.names).roots}:
+            spec = registry.roots.get(name)
+            if spec is not None:
+                self.load({name: {item[spec.subject] for item in page if spec.subject in item}})
+        return [item for item in page if judge(walk, self, where, item)]
 
     def _effects(self, asked: Sequence[tuple[Walk, Apply]]) -> list[Asked]:
         """Local effects, one `apply` per action. Two runs of one customer never ask in the same round."""
@@ -180,9 +194,6 @@ def apply_all(action: Any, requests: Sequence[Request], at: datetime) -> list[Ou
 
 def judge(walk: Walk, context: Context, where: str, subjects: Mapping[str, int]) -> bool:
     """Whether `where` holds of a record of a query, read with the record's own subjects."""
-    from automations.engine.expressions import Environment, compile_expression
-    from automations.engine.scope import NeedLoad, RunData
-
     ids = root_ids(walk.plan, walk.run, {**walk.run.subjects, **subjects})
     env = Environment(RunData(context.records, ids, {"now": walk.now}), walk.now, walk.zone)
     while True:
@@ -190,6 +201,9 @@ def judge(walk: Walk, context: Context, where: str, subjects: Mapping[str, int])
             return compile_expression(where, walk.plan.names).test(env)
         except NeedLoad as need:
             context.load(need.wanted)
+        except ExpressionError as error:
+            log.warning("exec_%s: a record %s cannot be judged: %s", walk.run.id, dict(subjects), error)
+            return False
 
 
 def load_workspaces(ids: Iterable[int]) -> dict[int, dict[str, Any]]:

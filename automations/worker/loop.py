@@ -6,7 +6,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -150,9 +150,7 @@ class Loop:
         chores = _chores()
         try:
             while not self.stopping.is_set():
-                while not self.stopping.is_set() and self._turn(
-                    lambda: advance_work() + sum(chore.run() for chore in chores)
-                ):
+                while not self.stopping.is_set() and self._all(chores):
                     self._rung.set()
                 self._turn(lambda: self._listen(holder))
         finally:
@@ -160,6 +158,11 @@ class Loop:
             self._delivering.join(timeout=30)
             poison.stop()
             connection.close()
+
+    def _all(self, chores: Sequence[Chore]) -> int:
+        """Everything once, each on its own: what cannot be done in one place must not keep the rest waiting."""
+        works = (route_batch, advance_batch, look_again, *(chore.run for chore in chores))
+        return sum(self._turn(work) for work in works)
 
     def _turn(self, work: Callable[[], int]) -> int:
         """One turn; an error of the database is waited out, any other is logged, and the worker goes on."""

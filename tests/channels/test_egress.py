@@ -364,3 +364,15 @@ def test_json_is_kept_as_data_only_when_it_is_short_and_sound() -> None:
     assert Answer(200, head, b'{"a": "\\u0000"}').content == {"a": "\ufffd"}
     assert Answer(200, head, b'"' + b"x" * 3000 + b'"').content == '"' + "x" * 2047
     assert Answer(200, {"content-type": "text/html"}, b"<p>").content == "<p>"
+
+
+def test_no_setting_opens_a_metadata_address_however_it_is_written() -> None:  # RELIABILITY 42
+    from ipaddress import ip_address, ip_network
+
+    from automations.channels.addresses import Blocked, Egress
+
+    everything = Egress(allowed=(ip_network("0.0.0.0/0"), ip_network("::/0")))
+    for address in ("169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254"):
+        with pytest.raises(Blocked, match="metadata"):
+            everything.check(ip_address(address), 80)
+    everything.check(ip_address("::ffff:10.0.0.1"), 80)

@@ -135,3 +135,20 @@ def test_the_loop_moves_what_becomes_due_and_stops_when_asked():  # DESIGN 5.4
     assert not thread.is_alive()
     assert the_run(automation).status == "COMPLETED"
     assert not Worker.objects.exists()
+
+
+def test_what_fails_in_one_place_does_not_keep_the_rest_waiting(monkeypatch):  # ERR-11
+    from automations.worker import loop as loop_module
+
+    automation = due_run()
+    done = []
+
+    def broken():
+        raise ValueError("a look that raises")
+
+    monkeypatch.setattr(loop_module, "look_again", broken)
+    worker = Loop()
+    worker.stopping.wait = lambda seconds=None: False  # type: ignore[method-assign]  # no pause between the turns
+    worker._all([loop_module.Chore(lambda: done.append(1) or 1, 0.0)])
+    assert the_run(automation).status == "COMPLETED"
+    assert done == [1]
