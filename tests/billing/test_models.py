@@ -282,12 +282,17 @@ def _plan(sql: str, *values: Any) -> str:
         return "\n".join(row[0] for row in cursor.fetchall())
 
 
+@pytest.mark.parametrize("name", ["invoice_list", "subscription_list", "payment_list"])
+def test_lists_have_an_index_by_workspace_newest_first(name: str) -> None:
+    """By definition and not by plan: on an empty table the planner may as well walk the primary key."""
+    with connection.cursor() as cursor:
+        cursor.execute("select indexdef from pg_indexes where indexname = %s", [name])
+        assert cursor.fetchone()[0].endswith("(workspace_id, id DESC)")
+
+
 @pytest.mark.parametrize(
     ("sql", "index"),
     [
-        ("select id from billing_invoice where workspace_id = 1 order by id desc limit 26", "invoice_list"),
-        ("select id from billing_subscription where workspace_id = 1 order by id desc limit 26", "subscription_list"),
-        ("select id from billing_payment where workspace_id = 1 order by id desc limit 26", "payment_list"),
         (
             "select id from billing_invoice where status = 'open' and overdue_at is null and due_at <= now() order by due_at",
             "invoice_due",

@@ -21,7 +21,7 @@ from automations.services.publish import activate
 from automations.worker.advance import advance_batch
 from automations.worker.deliver import deliver_batch
 from automations.worker.route import route_batch
-from billing.gateways.test import books
+from billing.gateways.test import open_books
 from billing.models import TestCharge as Booked
 from billing.services.catalog import create_product
 from billing.services.drafts import NewLine
@@ -256,5 +256,5 @@ def _at_work(world: World) -> None:
 def clean_books() -> None:
     """The test gateway writes on a connection of its own, which no roll-back reaches."""
     keys = list(Booked.objects.values_list("key", flat=True))
-    with books() as cursor:
+    with open_books() as own, own.cursor() as cursor:
         cursor.execute("delete from billing_test_charge where key = any(%s)", [keys])
