@@ -68,6 +68,7 @@ class StageEntry(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name_plural = "stage entries"
         constraints = [
             models.UniqueConstraint(
                 fields=["customer", "funnel"], condition=Q(left_at__isnull=True), name="stage_entry_one_open"

@@ -89,6 +89,7 @@ class Idempotency(models.Model):
     created_at = models.DateTimeField(db_default=Now())  # real time
 
     class Meta:
+        verbose_name_plural = "idempotency keys"
         constraints = [
             models.UniqueConstraint(fields=["workspace", "endpoint", "key"], name="idempotency_key_unique"),
         ]
