@@ -83,7 +83,8 @@ class TestReady:
 
     def test_not_ready_while_a_migration_is_missing(self, db: None) -> None:
         beat()
-        sql("DELETE FROM django_migrations WHERE app = 'automations' AND name LIKE '0003%%'")
+        newest = "(SELECT max(name) FROM django_migrations WHERE app = 'automations')"
+        sql(f"DELETE FROM django_migrations WHERE app = 'automations' AND name = {newest}")
         found = Client().get("/readyz")
         assert found.status_code == 503
         assert "manage.py migrate" in found.json()["checks"]["migrations"]["message"]
