@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from automations.engine.durations import parse_duration
 from automations.engine.kinds import Config, ControlStep, DurationText, Expression
 from automations.engine.moves import Go, Move, Park, WaitFor
+from automations.engine.outcomes import Failed
 from automations.engine.subjects import correlation
 from automations.engine.walk import TimerDue, Walk
 
@@ -35,6 +36,10 @@ class WaitConfig(Config):
         if timeout is not None and parse_duration(timeout).is_zero:
             raise ValueError("a time-out of zero waits for nothing")
         return timeout
+
+
+class WaitBroken(RuntimeError):
+    """An event came for the wait, and whether it is the one waited for could not be judged."""
 
 
 class WaitUntil(ControlStep):
@@ -65,6 +70,8 @@ class WaitUntil(ControlStep):
     def resume(self, config: WaitConfig, walk: Walk, answer: Any) -> Move:
         if answer is TimerDue:
             return _over(walk, "timeout", None)
+        if isinstance(answer, Failed):  # the walk logs it as the step's own error and ends the run (ERR-11)
+            raise WaitBroken(answer.message)
         return _over(walk, "event", answer.get("event") if isinstance(answer, dict) else None)
 
     def _already(self, config: WaitConfig, walk: Walk) -> bool:

@@ -4,10 +4,15 @@ A router that works while a run is being parked does not find it. The parking tr
 any worker takes the row, waits for the routers that hold the customer's shard, and looks over the events which were routed since
 the parking began. Events that nobody has routed yet are left to the routers, who see the parked run now: so each event meets each
 wait once.
+
+A batch that raises is halved, as everywhere in the worker. The one wait that cannot be judged fails its own run, visibly at its step
+(DESIGN 5.2, "Failure stays alone"; ERR-11): left parked it would wait for an event that has come. Nothing is failed for a fault of
+the server, and the row of a run whose version cannot be compiled here stays for a process that can.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,15 +24,21 @@ from automations.worker import bell, wake
 from automations.worker.batch import LiveRun, Occurrence
 from automations.worker.locks import hold_shards
 from automations.worker.reading import Reader
-from automations.worker.retrying import retrying
+from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.runs import locked
 from automations.worker.zones import zones_of
 
+log = logging.getLogger(__name__)
 MOST = 500
 EVENTS = 1_000  # looked at for one wait: what one customer may do while one transaction parks its run
-_LOOKS = (
-    "select run_id, workspace_id, customer_id, since, created_at from automations_secondlook order by run_id limit %s"
-)
+_PAGE = "select run_id from automations_secondlook where run_id > %s order by run_id limit %s"
+_CUSTOMERS = "select distinct workspace_id, customer_id from automations_secondlook where run_id = any(%s)"
+_LOOKS = """
+select l.run_id, l.workspace_id, l.customer_id, l.since, l.created_at, r.status = 'WAITING_FOR_EVENT'
+from automations_secondlook l join automations_run r on r.id = l.run_id where l.run_id = any(%s)
+"""
+_STILL = "select run_id from automations_secondlook where run_id = any(%s) and created_at = %s"
+_DONE = "delete from automations_secondlook where run_id = any(%s)"
 # Runs that somebody is advancing at this moment keep their row for the next pass; nobody waits for anybody.
 _FREE = "select id from automations_run where id = any(%s) order by id for no key update skip locked"
 _EVENTS = """
@@ -43,37 +54,92 @@ cross join lateral (
 left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at
 order by l.run_id, e.id
 """
-Look = tuple[int, int, int | None, int, Any]  # run, workspace, customer, since, created
+Look = tuple[int, int, int | None, int, Any, bool]  # run, workspace, customer, since, created, whether it waits
 
 
 def look_again() -> int:
-    """Look once more for the runs that just parked; answers how many were looked at."""
-    return retrying(_look)
+    """Look once more for the runs that just parked; answers how many were looked at. Rows that have to stay (somebody advances the
+    run at this moment, or its version cannot be compiled here) keep no later ones waiting."""
+    after = 0
+    while page := _page(after):
+        if done := _batch(page):
+            return done
+        after = page[-1]
+    return 0
+
+
+def _page(after: int) -> list[int]:
+    with connection.cursor() as cursor:
+        cursor.execute(_PAGE, [after, MOST])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _batch(ids: Sequence[int]) -> int:
+    """One transaction; when it fails for good its halves, down to the wait that fails alone."""
+    held: dict[int, Look] = {}
+    try:
+        return retrying(lambda: _look(ids, held))
+    except Exception as error:  # whatever a filter, a root or a constraint raised must not stop the others (ERR-11)
+        if is_surroundings(error) or not held:
+            raise
+        log.exception("looking again at %s runs failed", len(held))
+        if len(ids) == 1:
+            message = f"An event for this wait could not be judged. {type(error).__name__}: {error}"[:2000]
+            return retrying(lambda: _fail(held[ids[0]], message))
+    middle = len(ids) // 2
+    return _batch(ids[:middle]) + _batch(ids[middle:])
 
 
 @transaction.atomic
-def _look() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(_LOOKS, [MOST])
-        looks: dict[int, Look] = {row[0]: row for row in cursor.fetchall()}
-        if not looks:
-            return 0
-        hold_shards({shard_of(workspace, customer) for _, workspace, customer, _, _ in looks.values()})
-        cursor.execute(_FREE, [sorted(looks)])
-        free = [row[0] for row in cursor.fetchall()]
-    waiting = [run for run in locked(free) if run.waiting]
-    woken = _woken(waiting, looks)
+def _look(ids: Sequence[int], held: dict[int, Look]) -> int:
+    held.clear()
+    held.update(_take(ids))
+    runs = locked([look[0] for look in held.values() if look[5]])
+    woken = _woken([run for run in runs if run.waiting], held)
     wake.write_wakes(woken)
-    with connection.cursor() as cursor:
-        cursor.execute("delete from automations_secondlook where run_id = any(%s)", [free])
+    done = [look[0] for look in held.values() if not look[5]] + [run.id for run in runs]
+    _finish(done)
     if woken:
         bell.ring()
-    return len(free)
+    return len(done)
+
+
+def _take(ids: Sequence[int]) -> dict[int, Look]:
+    """The rows of those runs that nobody else holds, read when shards and runs are locked: a run may have gone on to another wait
+    before, which begins later."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CUSTOMERS, [list(ids)])
+        shards = {shard_of(workspace, customer) for workspace, customer in cursor.fetchall()}
+        hold_shards(shards)
+        cursor.execute(_FREE, [sorted(ids)])
+        cursor.execute(_LOOKS, [[row[0] for row in cursor.fetchall()]])
+        return {row[0]: row for row in cursor.fetchall() if shard_of(row[1], row[2]) in shards}
+
+
+def _finish(ids: Sequence[int]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_DONE, [list(ids)])
+
+
+@transaction.atomic
+def _fail(look: Look, message: str) -> int:
+    """The run fails at the very wait that was looked at; one that went on meanwhile is left to its next look."""
+    run, *_, created, _waits = look
+    with connection.cursor() as cursor:
+        cursor.execute(_FREE, [[run]])
+        cursor.execute(_STILL, [[row[0] for row in cursor.fetchall()], created])
+        if cursor.fetchone() is None:
+            return 0
+    wake.write_failure(run, message)
+    _finish([run])
+    bell.ring()
+    return 1
 
 
 def _woken(runs: Sequence[LiveRun], looks: dict[int, Look]) -> list[LiveRun]:
     missed = _missed(runs, looks)
-    by_id = {run.id: run for run in runs if any(id == run.id for id, _ in missed)}
+    concerned = {id for id, _ in missed}
+    by_id = {run.id: run for run in runs if run.id in concerned}
     if not by_id:
         return []
     reader = Reader(evaluation_now(), zones_of({run.workspace_id for run in by_id.values()}))

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from django.db import connection
 
 from automations.engine.expressions import Expression, ExpressionError, compile_expression
+from automations.engine.outcomes import Failed
 from automations.engine.subjects import keys_of
 from automations.services.jsontext import dumps
+from automations.worker.answers import encode
 from automations.worker.batch import LiveRun, Occurrence
 from automations.worker.claim import switch
 from automations.worker.reading import Reader
@@ -71,12 +73,22 @@ def expect_mail(run: LiveRun, reader: Reader) -> None:
 
 def write_wakes(woken: Sequence[LiveRun]) -> int:
     """One guarded statement: a time-out and an event cannot both win (W2). Rows were locked before, in id order."""
-    if not woken:
+    return _write([run.id for run in woken], [dumps({"event": run.woken_by}) for run in woken])
+
+
+def write_failure(run_id: int, message: str) -> int:
+    """Wake a run to fail at its wait, for which no event can be judged any more. By the same guard: one that has been woken or
+    ended meanwhile is left alone. The row was locked before."""
+    return _write([run_id], [dumps({"outcome": encode(Failed("internal", message))})])
+
+
+def _write(ids: Sequence[int], answers: Sequence[str]) -> int:
+    if not ids:
         return 0
     with connection.cursor() as cursor:
         # Without the switches the planner reads the whole run table for the join (PERFORMANCE, "What the design adds").
         switch(cursor, SWITCHES, "off")
-        cursor.execute(_WAKE, [[run.id for run in woken], [dumps({"event": run.woken_by}) for run in woken]])
+        cursor.execute(_WAKE, [list(ids), list(answers)])
         count = cursor.rowcount
         switch(cursor, SWITCHES, "on")
     return count

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
+from automations.engine.registry import registry
 from automations.models import Event, Run, SecondLook
 from automations.services.cancel import end_runs
+from automations.worker import second_look
 from automations.worker.advance import advance_batch
+from automations.worker.plans import plans_for
 from automations.worker.second_look import look_again
 from tests.factories import make_customer, make_workspace
-from tests.worker.living import happen, settle
+from tests.worker.living import happen, log_of, settle
 from tests.worker.racing import Racer
 from tests.worker.routing import on, route_all, runs
 
@@ -158,3 +164,134 @@ def test_many_runs_take_as_many_queries_as_one(workspace):
         counts.append(len(queries))
         settle()
     assert counts[1] <= counts[0] + 1  # the bell is rung once in 50 ms
+
+
+# -- one look that raises --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken_root(monkeypatch):
+    """A root whose records of one customer cannot be read: a defect, as any root may have one. Answers who may not be read."""
+    refused: set[int] = set()
+    root = registry.roots["customer"]
+    load = root.load
+
+    def raising(ids):
+        if refused & set(ids):
+            raise ArithmeticError("a defect of the root")
+        return load(ids)
+
+    monkeypatch.setattr(root, "load", raising, raising=False)
+    return refused
+
+
+def missed_by(workspace, count=5):
+    """Runs of so many customers, all parked on a wait that reads its customer, and each missed by its event."""
+    step = "{id: w, type: wait_until, event: ping, filter: 'event.seats > 5 AND customer.country != \"XX\"'}"
+    automation = waiting(workspace, step)
+    people = [make_customer(workspace) for _ in range(count)]
+    for who in people:
+        happen(who)
+    route_all()
+    park(lambda: [ping(who, {"seats": 9})() for who in people])
+    return automation, people
+
+
+def test_a_wait_that_cannot_be_judged_fails_its_own_run_and_no_other(workspace, broken_root):  # ERR-11, DESIGN 5.2
+    automation, people = missed_by(workspace)
+    broken_root.add(people[2].pk)
+    assert look_again() == 5
+    broken_root.clear()
+    assert SecondLook.objects.count() == 0
+    settle()
+    ends = {run.customer_id: (run.status, run.end_reason) for run in runs(automation)}
+    assert ends.pop(people[2].pk) == ("FAILED", "failed")
+    assert set(ends.values()) == {("COMPLETED", "stopped")}
+
+
+def test_the_failed_wait_says_so_in_the_log_of_its_run(workspace, broken_root):  # EXE: nothing fails unseen
+    automation, [who] = missed_by(workspace, 1)
+    broken_root.add(who.pk)
+    look_again()
+    broken_root.clear()
+    settle()
+    [run] = runs(automation)
+    assert (run.error["code"], run.error["step"]) == ("internal", "w")
+    assert "could not be judged. ArithmeticError: a defect of the root" in run.error["message"]
+    row = log_of(run)[-1]
+    assert (row.step, row.seq, row.status) == ("w", 1, "failed")
+
+
+def test_a_server_in_trouble_fails_nobody(workspace, broken_root, monkeypatch):  # RELIABILITY 7
+    automation, _people = missed_by(workspace, 3)
+
+    def full(*_):
+        raise OperationalError("could not extend file: No space left on device")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr("automations.worker.second_look.wake.write_wakes", full)
+        trouble.setattr("automations.worker.retrying.time.sleep", lambda seconds: None)
+        with pytest.raises(OperationalError):
+            look_again()
+    assert SecondLook.objects.count() == 3
+    settle()
+    assert {run.status for run in runs(automation)} == {"COMPLETED"}
+
+
+def test_a_run_that_went_on_meanwhile_is_not_failed_for_its_former_wait(workspace, broken_root, monkeypatch):
+    automation, [who] = missed_by(workspace, 1)
+    broken_root.add(who.pk)
+    real = second_look._fail
+
+    def later(look, message):
+        Racer(lambda: SecondLook.objects.update(created_at=Now())).result()  # parked anew, on its next wait
+        return real(look, message)
+
+    monkeypatch.setattr(second_look, "_fail", later)
+    assert look_again() == 0
+    assert (runs(automation)[0].status, SecondLook.objects.count()) == ("WAITING_FOR_EVENT", 1)
+
+
+def test_a_run_whose_version_cannot_be_compiled_here_keeps_its_row_and_holds_up_nobody(
+    workspace, customer, monkeypatch
+):
+    kept = waiting(workspace)
+    happen(customer)
+    route_all()
+    park(ping(customer))
+    automation, _ = missed_by(workspace, 2)
+    monkeypatch.setattr(second_look, "MOST", 1)
+    with monkeypatch.context() as upgrade:
+        upgrade.setattr("automations.worker.runs.plans_for", lambda ids: plans_for(set(ids) - {kept.active_version_id}))
+        assert (look_again(), look_again(), look_again()) == (1, 1, 0)
+        assert {look.run_id for look in SecondLook.objects.all()} == {run.pk for run in runs(kept)}
+    assert [look_again() for _ in range(4)] == [1, 1, 1, 0]
+    assert {run.status for run in (*runs(kept), *runs(automation))} == {"RUNNING"}
+
+
+def test_a_late_look_does_not_wake_the_next_wait_by_an_event_of_the_one_before(workspace, customer):  # W1, DESIGN 5.2
+    steps = "{id: w, type: wait_until, event: ping}, {id: again, type: wait_until, event: ping}"
+    automation = on(workspace, "type: event, event: sign", steps=f"steps: [{steps}]")
+    happen(customer)
+    route_all()
+    park()
+    before, go_on = threading.Event(), threading.Event()
+
+    def stops_before_the_shards(execute, sql, *rest):
+        if "pg_advisory_xact_lock" in sql:
+            before.set()
+            assert go_on.wait(20)
+        return execute(sql, *rest)
+
+    def late_look():
+        with connection.execute_wrapper(stops_before_the_shards):
+            return look_again()
+
+    looker = Racer(late_look)
+    assert before.wait(20)
+    ping(customer)()  # wakes the run in time; it goes on to its next wait
+    assert advance_batch() == 1
+    go_on.set()
+    assert looker.result() == 1
+    [run] = runs(automation)
+    assert (run.status, run.step) == ("WAITING_FOR_EVENT", "again")
