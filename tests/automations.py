@@ -59,13 +59,14 @@ def versions(automation: Automation) -> dict[int, str]:
 def queue(run: Run, state: str = "QUEUED", visit: int = 1) -> Delivery:
     """A delivery of a run, due now."""
     from accounts.clock import evaluation_now
+    from automations.worker.store import delivery_key
 
     now = evaluation_now()
     return Delivery.objects.create(
         workspace_id=run.workspace_id,
         run=run,
         visit=visit,
-        key=unique("key"),
+        key=delivery_key(run.pk, visit, 0),
         automation_id=run.automation_id,
         step="mail",
         action="send_email",

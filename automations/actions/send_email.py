@@ -16,7 +16,6 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from automations.channels.email import build, email
-from automations.channels.email import header as checked_header
 from automations.engine.expressions import Environment, Names, Template, compile_template
 from automations.engine.expressions.paths import fold
 from automations.engine.kinds import (
@@ -33,6 +32,7 @@ from automations.engine.outcomes import Done, Failed, Outcome, Skipped, Suppress
 from automations.engine.plan import aliases
 from automations.engine.registry import registry
 from automations.engine.scope import Scope
+from automations.engine.values import MISSING
 from automations.worker.resources import load_texts
 
 HtmlText = Annotated[str, Marker("template", "html")]
@@ -111,7 +111,7 @@ class SendEmail(OutsideAction):
         recipients = _recipients(config, scope)[:RECIPIENTS]
         # Asked first: what has to be read for it is read before the texts are made.
         verdicts = [_verdict(to_customer, to, scope) for to in recipients]
-        subject = checked_header(scope.text(config.subject or (template or {})["subject"], "header")).strip()[:998]
+        subject = scope.text(config.subject or (template or {})["subject"], "header").strip()[:998]
         body = _body(config, scope, template, sender)
         mail = (body, subject, to_customer, config.template)
         return tuple(_addressed(mail, to, verdict, scope) for to, verdict in zip(recipients, verdicts, strict=True))
@@ -170,8 +170,10 @@ def _recipients(config: EmailConfig, scope: Scope) -> list[str]:
     ERR-10)."""
     if config.to is None:
         return [str(scope.read(("customer", "email")) or "")]
-    texts = config.to if isinstance(config.to, list) else [config.to]
-    found = [part.strip() for text in texts for part in _SEPARATORS.split(scope.text(text)) if part.strip()]
+    texts = [scope.text(text) for text in (config.to if isinstance(config.to, list) else [config.to])]
+    if len(texts) == 1 and "," not in texts[0] and ";" not in texts[0]:
+        return [texts[0].strip()]
+    found = [part.strip() for text in texts for part in _SEPARATORS.split(text) if part.strip()]
     return list(dict.fromkeys(found)) or [""]
 
 
@@ -179,14 +181,15 @@ def _addressed(
     mail: tuple[dict[str, Any], str, bool, str | None], to: str, verdict: Outcome | None, scope: Scope
 ) -> Envelope:
     body, subject, to_customer, template = mail
-    output = {"to": to, "subject": subject}
-    shown = {**output, "template": template} if template else dict(output)
-    shown["sender"] = body["from"]["address"]
+    sender = body["from"]["address"]
+    shown = {"to": to, "subject": subject, "sender": sender}
+    if template:
+        shown["template"] = template
     return Envelope(
         kind="email",
         body=body,
         input=shown,
-        output=output,
+        output={"to": to, "subject": subject},
         to=to[:320],
         subject=subject,
         subjects=scope.subjects,
@@ -239,28 +242,29 @@ def picked(scope: Scope, reading: Iterable[tuple[tuple[str, ...], bool]]) -> dic
     kept: dict[str, Any] = {}
     data = scope.env.data
     for path, is_named in reading:
-        found = _pick(kept, path, data, _spelled(data, path[0]))
-        if not found and is_named:
+        if not _pick(kept, path, data) and is_named:
             scope.env.warn("missing_value", f"{'.'.join(path)} has no value.")
     return kept
 
 
-def _pick(kept: dict[str, Any], path: tuple[str, ...], data: Any, name: str) -> bool:
+def _pick(kept: dict[str, Any], path: tuple[str, ...], data: Mapping[str, Any]) -> bool:
     """Copy the value at `path` of `data` into `kept`; lists and everything below the last name are taken whole."""
-    if name not in data:
-        return False
-    value = data[name]
-    if len(path) == 1 or not isinstance(value, Mapping):
+    name = path[0]
+    value = data.get(name, MISSING)
+    if value is MISSING:
+        name = _spelled(data, name)
+        value = data.get(name, MISSING)
+        if value is MISSING:
+            return False
+    if len(path) == 1 or not (type(value) is dict or isinstance(value, Mapping)):
         kept[name] = value
         return value is not None or len(path) == 1
     inner = kept.setdefault(name, {})
-    return inner is value or _pick(inner, path[1:], value, _spelled(value, path[1]))
+    return inner is value or _pick(inner, path[1:], value)
 
 
 def _spelled(data: Mapping[str, Any], name: str) -> str:
     """A name as the data spell it: camelCase and snake_case are one (C-10)."""
-    if name in data:
-        return name
     wanted = fold(name)
     return next((key for key in data if fold(str(key)) == wanted), name)
 

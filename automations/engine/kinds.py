@@ -154,7 +154,7 @@ class LocalAction(Action):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every act, and freezing triples what that costs
 class Envelope:
     """An act outside, prepared: everything the delivery worker needs, resolved while advancing. `body` (JSON) holds the values
     of the variables; bytes are rendered at the first claim and stored before the act, the same on every try."""

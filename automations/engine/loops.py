@@ -50,11 +50,13 @@ class Frames:
         else:
             self._stack.append({"loop": loop, "seq": seq, "at": at.isoformat(), **frame})
 
-    def left(self, step: str) -> None:
-        """A step was left: if it is the innermost loop, its frame and its items go."""
-        if self.stands_on(step):
-            frame = self._stack.pop()
-            self._run.items.pop(frame.get("key", ""), None)
+    def left(self, step: str) -> bool:
+        """A step was left: if it is the innermost loop, its frame and its items go. Answers whether it was."""
+        if not self.stands_on(step):
+            return False
+        frame = self._stack.pop()
+        self._run.items.pop(frame.get("key", ""), None)
+        return True
 
     def visit_of(self, step: str, seq: int) -> int:
         """The number of the visit that a log row of `step` belongs to."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for almost every step, and freezing triples what that costs
 class Go:
     """Leave through `port`; `output` is logged and read as `steps.<id>.*`."""
 

@@ -119,6 +119,11 @@ class Plan:
         return any(node.kind.asks_consent for node in self.nodes.values())
 
     @cached_property
+    def is_judged(self) -> bool:
+        """Whether a run is asked before each step if it is over: by its age, or by the object it is about."""
+        return bool(self.max_run_age or self.predicates)
+
+    @cached_property
     def predicates(self) -> tuple[PlanExit, ...]:
         """The exits that are judged on the live object."""
         return tuple(item for item in self.exits if item.predicate is not None)

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from automations.engine.expressions import Environment, Names, compile_expression, compile_template
 from automations.engine.kinds import Need
+from automations.engine.values import plain
 
 _ABSENT: Any = object()
 
@@ -66,7 +67,7 @@ class RunData(Mapping[str, Any]):
 
     __slots__ = ("ids", "locals", "records")
 
-    def __init__(self, records: Records, ids: Mapping[str, int], locals: Mapping[str, Any]) -> None:
+    def __init__(self, records: Records, ids: Mapping[str, int], locals: dict[str, Any]) -> None:
         self.records = records
         self.ids = ids
         self.locals = locals
@@ -82,7 +83,12 @@ class RunData(Mapping[str, Any]):
         if name in self.locals:
             return self.locals[name]
         id = self.ids.get(name)
-        found = self.records.get(name, id) if id is not None else None
+        if id is None:
+            return default
+        try:
+            found = self.records.by_root[name][id]
+        except KeyError:
+            raise NeedLoad({name: [id]}) from None
         return default if found is None else found
 
     def __iter__(self) -> Iterator[str]:
@@ -135,9 +141,10 @@ class Scope:
         """Whether an expression holds."""
         return compile_expression(source, self.names).test(self.env)
 
-    def paths(self, source: str) -> frozenset[tuple[Any, ...]]:
-        """The paths that an expression reads."""
-        return compile_expression(source, self.names).paths
+    def values_read(self, source: str) -> dict[str, Any]:
+        """The values that decide an expression, by dotted path, as plain data for the log."""
+        read = self.read
+        return {label: plain(read(path)) for label, path in compile_expression(source, self.names).labelled}
 
     def tree(self, data: Any) -> Any:
         """Nested data with every text in it rendered; texts of one `{{ }}` alone keep their type."""
@@ -157,5 +164,5 @@ class Scope:
         """The value at a path of the data, None when something on the way is missing."""
         value: Any = self.env.data.get(path[0]) if path else None
         for segment in path[1:]:
-            value = value.get(segment) if isinstance(value, Mapping) else None
+            value = value.get(segment) if type(value) is dict or isinstance(value, Mapping) else None
         return value

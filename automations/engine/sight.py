@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from automations.engine.expressions import Environment
 from automations.engine.plan import Plan
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 
 
 def make_scope(walk: Walk) -> Scope:
-    """Join what the run knows itself with what lies in the records."""
+    """Join what the run knows itself with what lies in the records. `renew` brings it up to date for the next visit."""
     run, plan, frames = walk.run, walk.plan, walk.frames
-    subjects = frames.subjects(run.subjects)
-    state = run.state
     facts = {
         "id": run.public_id,
         "startedAt": run.started_at,
@@ -26,21 +24,32 @@ def make_scope(walk: Walk) -> Scope:
         "automation": f"auto_{run.automation_id}",
         "customer": run.customer_id,
     }
+    state = run.state
     values = {
-        "steps": state.get("out", {}),
-        "wait": state.get("wait", {}),
+        "steps": state.get("out", _NOTHING),
+        "wait": state.get("wait", _NOTHING),
         "run": facts,
         "now": walk.now,
     }
     if frames.top is not None:
         values.update(frames.values(walk.records, plan))
     env = Environment(
-        RunData(walk.records, root_ids(plan, run, subjects), values),
-        walk.now,
-        walk.zone,
-        walk.workspace.get("locale", "en"),
+        RunData(walk.records, walk.ids(), values), walk.now, walk.zone, walk.workspace.get("locale", "en")
     )
-    return Scope(plan.names, env, walk.records, run.workspace_id, subjects, facts, walk.workspace, plan.transactional)
+    return Scope(
+        plan.names, env, walk.records, run.workspace_id, walk.subjects(), facts, walk.workspace, plan.transactional
+    )
+
+
+def renew(scope: Scope, run: RunState) -> Scope:
+    """The same scope as the next visit sees it: its own warnings, the step it stands on, what the steps before it left."""
+    env, state = scope.env, run.state
+    own = cast(RunData, env.data).locals
+    own["run"]["step"] = run.step
+    own["steps"], own["wait"] = state.get("out", _NOTHING), state.get("wait", _NOTHING)
+    if env.warnings:
+        env.warnings = []
+    return scope
 
 
 def root_ids(plan: Plan, run: RunState, subjects: Mapping[str, int]) -> dict[str, int]:
@@ -49,3 +58,6 @@ def root_ids(plan: Plan, run: RunState, subjects: Mapping[str, int]) -> dict[str
     ids = {name: known[subject] for name, subject in plan.root_subjects if subject in known}
     ids["trigger"] = run.event_id
     return ids
+
+
+_NOTHING: Mapping[str, Any] = {}

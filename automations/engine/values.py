@@ -88,6 +88,7 @@ def _finite(value: Any) -> Any:
 
 
 _AS_THEY_ARE = frozenset({str, bool, type(None)})
+_SMALL = 2**63
 _PLAIN = frozenset({str, StatusText, int, bool, type(None), datetime, date, list, dict, Missing})
 _CONVERSIONS: tuple[tuple[Any, Any], ...] = (
     ((float, Decimal), _finite),
@@ -194,7 +195,7 @@ def text_of(value: Any) -> str:
 
 def plain(value: Any) -> Any:
     """`value` as data for JSON: decimals and times as text, a status as it is stored, missing as null, no foreign object."""
-    if type(value) in _AS_THEY_ARE:
+    if type(value) in _AS_THEY_ARE or (type(value) is int and -_SMALL < value < _SMALL):
         return value
     value = normalise(value)
     if isinstance(value, StatusText):

@@ -6,7 +6,6 @@ parked, ended or is out of fuel. Production, simulation and back-test call the s
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +19,7 @@ from automations.engine.outcomes import Done, Failed, Outcome, Refused, Skipped,
 from automations.engine.plan import Plan, PlanNode
 from automations.engine.run_state import Effect, Record, RunState
 from automations.engine.scope import NeedLoad, Records, Scope
-from automations.engine.sight import make_scope
+from automations.engine.sight import make_scope, renew, root_ids
 
 STEP_LIMIT = 10_000  # logged steps a run (DESIGN 6)
 FALLBACK, LATE = 1, 2  # flags of a log row
@@ -55,13 +54,14 @@ class Walk:
         self.fuel = fuel
         self.rows: list[Record] = []
         self.effects: list[Effect] = []
-        self.tallies: Counter[tuple[str, str]] = Counter()
+        self.tallies: list[tuple[str, str]] = []  # (step, "") for each entry, (step, port) for each exit
         self.frames = Frames(run)
         self.done = False
         self._entering = False
         self._stepped = False
         self._answer: Any = _NOTHING
         self._scope: Scope | None = None
+        self._ids: dict[str, int] | None = None
         self._input: Mapping[str, Any] | None = None
         self._warned: list[Any] = []  # warnings of an attempt that asked a question before it ended
         self._take_up()
@@ -107,7 +107,7 @@ class Walk:
         run = self.run
         if run.step is None:
             self._end(states.COMPLETED, "completed")
-        elif (reason := self.exit_reason()) is not None:
+        elif self.plan.is_judged and (reason := self.exit_reason()) is not None:
             self._end(states.CANCELLED, reason)
         elif run.seq >= STEP_LIMIT:
             self._visit_to_fail()
@@ -137,7 +137,7 @@ class Walk:
         self._entering = self._stepped = True
         self._warned = []
         self._answer = _NOTHING
-        self.tallies[run.step or "", ""] += 1
+        self.tallies.append((run.step or "", ""))
 
     def exit_reason(self) -> str | None:
         """Why the run is over before its next step: its age, or the live object it is about (DESIGN 5.1, exits)."""
@@ -163,7 +163,7 @@ class Walk:
 
     def _visit(self) -> Question | None:
         node = self.plan.nodes[self.run.step or ""]
-        self._scope = None
+        self._freshen()
         try:
             return self._act(node)
         except NeedLoad:
@@ -313,14 +313,15 @@ class Walk:
         error: Mapping[str, Any] | None = None,
     ) -> None:
         """The visit ended through `port`: log it, keep what later steps read, stand before the next step."""
-        self._log(node, status, port, output=output, input=input, error=error)
+        self._log(node, status, port, input, output, error)
         run = self.run
         if node.id in self.plan.kept:
             run.state.setdefault("out", {})[node.id] = dict(output or {})
         if not node.fallback:
             run.steps_executed += 1
-        self.tallies[node.id, port] += 1
-        self.frames.left(node.id)
+        self.tallies.append((node.id, port))
+        if self.frames.left(node.id):
+            self._scope = self._ids = None
         target = node.targets.get(port) or (node.targets.get("next") if port == "timeout" else None)
         self._go_to(target)
 
@@ -344,6 +345,7 @@ class Walk:
 
     def _iterate(self, node: PlanNode, frame: Mapping[str, Any]) -> None:
         self.frames.enter(node.id, frame, self.run.seq, self.run.entered_at or self.now)
+        self._ids = None
         self.run.step = None
         self._go_to(node.targets.get("each"))
 
@@ -382,29 +384,32 @@ class Walk:
         self.frames.save()
         self.done = True
 
-    def _log(self, node: PlanNode, status: str, port: str | None, **parts: Any) -> None:
-        run = self.run
+    def _log(
+        self,
+        node: PlanNode,
+        status: str,
+        port: str | None,
+        input: Mapping[str, Any] | None = None,
+        output: Mapping[str, Any] | None = None,
+        error: Mapping[str, Any] | None = None,
+    ) -> None:
+        run, frames = self.run, self.frames
+        seq, iteration = run.seq, None
+        if frames.top is not None:
+            seq, iteration = frames.visit_of(node.id, seq), frames.iteration(node.id)
+        started = run.entered_at or self.now
+        flags = FALLBACK if node.fallback else 0
+        record = Record(
+            run.id, seq, run.attempt, node.id, node.node.type, status, port, started, self.now, input, output, error
+        )
+        record.warnings, record.iteration, record.flags = self._warnings(), iteration, flags
+        self.rows.append(record)
+
+    def _warnings(self) -> list[Mapping[str, str]] | None:
         warned = self._warned
         if self._scope is not None and self._scope.env.warnings:
             warned = [*warned, *self._scope.env.warnings]
-        warnings = [warning.as_json() for warning in warned] if warned else None
-        self.rows.append(
-            Record(
-                run.id,
-                self.frames.visit_of(node.id, run.seq),
-                run.attempt,
-                node.id,
-                node.node.type,
-                status,
-                port,
-                run.entered_at or self.now,
-                self.now,
-                warnings=warnings,
-                iteration=self.frames.iteration(node.id),
-                flags=FALLBACK if node.fallback else 0,
-                **parts,
-            )
-        )
+        return [warning.as_json() for warning in warned] if warned else None
 
     # -- what steps read ------------------------------------------------------------------------------------------
 
@@ -414,16 +419,30 @@ class Walk:
         return self.workspace["zone"]
 
     def scope(self, fresh: bool = False) -> Scope:
-        """The data of this moment; the same object within one attempt of a visit, so that its warnings stay together."""
+        """The data of this moment. Its warnings are those of one attempt of a visit, or of what is asked `fresh` before one."""
         if fresh:
-            self._scope = None
+            self._freshen()
         if self._scope is None:
             self._scope = make_scope(self)
         return self._scope
 
+    def _freshen(self) -> None:
+        """What is read next belongs to another moment. In a loop all is joined anew: other items, other subjects."""
+        if self._scope is not None:
+            if self.frames.top is None:
+                renew(self._scope, self.run)
+            else:
+                self._scope = self._ids = None
+
     def subjects(self) -> Mapping[str, int]:
         """The ids this moment is about: the run's, or those of the record a query loop stands on."""
         return self.frames.subjects(self.run.subjects)
+
+    def ids(self) -> Mapping[str, int]:
+        """The id under which each root is read at this moment."""
+        if self._ids is None:
+            self._ids = root_ids(self.plan, self.run, self.subjects())
+        return self._ids
 
     def _forget(self, root: str) -> None:
         spec = self.plan.registry.roots.get(root)

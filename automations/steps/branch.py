@@ -9,7 +9,6 @@ from pydantic import Field, field_validator
 from automations.engine.kinds import Config, ControlStep, Expression
 from automations.engine.moves import Go, Move
 from automations.engine.walk import Walk
-from automations.steps.condition import values_read
 
 RESERVED = {"next", "default", "error", "each", "timeout"}
 
@@ -60,7 +59,7 @@ class Branch(ControlStep):
         chosen = next((case for case in config.cases if scope.test(case.if_)), None)
         read: dict[str, Any] = {}
         for case in config.cases:
-            read |= values_read(walk, case.if_)
+            read |= scope.values_read(case.if_)
         return Go(chosen.id if chosen else "default", {"branch": chosen.id if chosen else "default", "values": read})
 
     def resume(self, config: BranchConfig, walk: Walk, answer: Any) -> Move:

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from automations.engine.kinds import Config, ControlStep, Expression
 from automations.engine.moves import Go, Move
-from automations.engine.values import plain
 from automations.engine.walk import Walk
 
 
@@ -40,17 +39,10 @@ class Condition(ControlStep):
     def enter(self, config: ConditionConfig, walk: Walk) -> Move:
         scope = walk.scope()
         result = scope.test(config.if_)
-        return Go("true" if result else "false", {"result": result, "values": values_read(walk, config.if_)})
+        return Go("true" if result else "false", {"result": result, "values": scope.values_read(config.if_)})
 
     def resume(self, config: ConditionConfig, walk: Walk, answer: Any) -> Move:
         return self.enter(config, walk)
-
-
-def values_read(walk: Walk, source: str) -> dict[str, Any]:
-    """The values that decided, by dotted path, for the log."""
-    scope = walk.scope()
-    paths = scope.paths(source)
-    return {".".join(str(part) for part in path): plain(scope.read(path)) for path in sorted(paths, key=str)}
 
 
 step = Condition()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -112,12 +113,19 @@ def _local(day: date, clock: time, walk: Walk) -> datetime:
 
 
 def _parse(text: str, walk: Walk) -> Any:
+    written = _written(text)
+    return written if written is not None or "{" in text else walk.scope().expression(text)
+
+
+@lru_cache(maxsize=1024)
+def _written(text: str) -> time | date | datetime | None:
+    """The time or date that a text says by itself."""
     for read in (time.fromisoformat, date.fromisoformat, datetime.fromisoformat):
         try:
             return read(text)
         except ValueError:
             continue
-    return walk.scope().expression(text) if "{" not in text else None
+    return None
 
 
 step = Delay()

@@ -40,7 +40,7 @@ class Context:
         """Read the roots that the versions mention, so that most walks ask for nothing."""
         wanted: dict[str, set[int]] = defaultdict(set)
         for walk in walks:
-            ids = root_ids(walk.plan, walk.run, walk.subjects())
+            ids = walk.ids()
             for root in walk.plan.roots:
                 if root in ids:
                     wanted[root].add(ids[root])

@@ -29,10 +29,14 @@ def to_json(envelope: Envelope) -> dict[str, Any]:
 def _results(envelope: Envelope) -> dict[str, Any]:
     """What the log shows. Recipient and subject, which have columns, are not written again: `shown` is what the input has
     beside them where the output is these two (a mail)."""
-    input, output, columns = envelope.input, envelope.output, {"to": envelope.to, "subject": envelope.subject}
-    if output == columns and {"to": input.get("to"), "subject": input.get("subject")} == columns:
-        return {"shown": storable({key: value for key, value in input.items() if key not in columns})}
+    input, output, to, subject = envelope.input, envelope.output, envelope.to, envelope.subject
+    if output == {"to": to, "subject": subject} and input.get("to") == to and input.get("subject") == subject:
+        rest = {key: value for key, value in input.items() if key not in _COLUMNS}
+        return {"shown": storable(rest)}
     return {"input": storable(input), "output": storable(output)}
+
+
+_COLUMNS = ("to", "subject")
 
 
 def envelope_json(envelope: Envelope) -> str:

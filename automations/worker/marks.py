@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from django.db.models import Q
+
 from automations.engine.run_state import RunState
 from automations.models import Automation
 from automations.services.cancel import end_runs
@@ -35,6 +37,8 @@ def obey_marks(runs: Sequence[RunState]) -> list[RunState]:
 
 
 def _marked(ids: set[int]) -> dict[int, Automation]:
-    fields = ("cancel_mark", "cancel_reason", "hold_mark", "paused_at")
-    rows = Automation.objects.filter(pk__in=ids).only(*fields)
-    return {row.pk: row for row in rows if row.cancel_mark is not None or row.hold_mark is not None}
+    rows = Automation.objects.filter(_MARKED, pk__in=ids)
+    return {row.pk: row for row in rows.only("cancel_mark", "cancel_reason", "hold_mark", "paused_at")}
+
+
+_MARKED = Q(cancel_mark__isnull=False) | Q(hold_mark__isnull=False)

@@ -96,10 +96,10 @@ def _senders(workspace_id: int, keys: Keys) -> Mapping[str | None, Any]:
     rows = Sender.objects.filter(workspace_id=workspace_id, verified_at__isnull=False)
     found: dict[str | None, Any] = {}
     by_id: dict[int, Any] = {}
-    for row in rows:
-        data = {"id": f"snd_{row.pk}", "name": row.name, "address": row.address}
-        found[row.address.lower()] = by_id[row.pk] = data
-        if row.default:
+    for pk, name, address, default in rows.values_list("pk", "name", "address", "default"):
+        data = {"id": f"snd_{pk}", "name": name, "address": address}
+        found[address.lower()] = by_id[pk] = data
+        if default:
             found[None] = data
     return {key: _sender(key, found, by_id) for key in keys}
 
@@ -121,6 +121,6 @@ def _consent(workspace_id: int, keys: Keys) -> Mapping[str | None, Any]:
 @loader("mail_plan")
 def _mail_plan(workspace_id: int, keys: Keys) -> Mapping[str | None, Any]:
     """How many customer mails a month the plan of the workspace allows; None is any number (LIM-07)."""
-    slug = Workspace.objects.values_list("plan", flat=True).get(pk=workspace_id)
-    plan = Plan.objects.filter(pk=slug).first()
-    return {None: {"monthly": plan.monthly_emails if plan else None}}
+    plan = Workspace.objects.filter(pk=workspace_id).values("plan")
+    monthly = Plan.objects.filter(pk__in=plan).values_list("monthly_emails", flat=True).first()
+    return {None: {"monthly": monthly}}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from django.db import connection
@@ -16,7 +17,7 @@ from automations.engine.walk import Walk
 from automations.services.cancel import cancel_queued
 from automations.worker.answers import encode, error_of
 from automations.worker.claim import switch
-from automations.worker.copying import NULL, arrays, line, moment, word
+from automations.worker.copying import NULL, arrays, field, json_field, moment
 from automations.worker.envelopes import envelope_json
 from automations.worker.jsons import dumps, dumps_or_none
 from automations.worker.policy import settled_state
@@ -27,8 +28,7 @@ _LOG_COLUMNS = (
 )
 _DELIVERY_COLUMNS = (
     'workspace_id, run_id, visit, effect, key, automation_id, step, action, kind, state, customer_id, "to", subject, envelope, '
-    "customer_mail, money, waits, retries, retry_delay, backoff, exact_waits, due_at, created_at, fence, attempts, "
-    "request_sha256, provider_ref, outcome, error"
+    "customer_mail, money, waits, retries, retry_delay, backoff, exact_waits, due_at, created_at, outcome, error"
 )
 # Without the switches the planner reads the whole run table for the join (PERFORMANCE, "What the design adds").
 _SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
@@ -71,24 +71,31 @@ def _copy_log(cursor: Any, walks: Sequence[Walk]) -> None:
 
 
 def _log_line(row: Record, workspace: int) -> str:
-    """As `line` would write it: there are six of these to every other row."""
+    """One row for COPY; there are more of these than of all others together."""
+    ended = moment(row.ended_at)
+    started = ended if row.started_at is row.ended_at else moment(row.started_at)
     return (
-        f"{row.run_id}\t{row.seq}\t{row.attempt}\t{workspace}\t{word(row.step)}\t{word(row.type)}\t{word(row.status)}\t"
-        f"{word(row.port)}\t{moment(row.started_at)}\t{moment(row.ended_at)}\t{_json(row.input)}\t{_json(row.output)}\t"
-        f"{_json(row.error)}\t{_json(row.warnings)}\t{row.iteration or NULL}\t{row.flags}\n"
+        f"{row.run_id}\t{row.seq}\t{row.attempt}\t{workspace}\t{_names(row.step, row.type, row.status, row.port)}\t"
+        f"{started}\t{ended}\t{_json(row.input)}\t{_json(row.output)}\t"
+        f"{_json(row.error) if row.error else NULL}\t{_json(row.warnings) if row.warnings else NULL}\t"
+        f"{row.iteration or NULL}\t{row.flags}\n"
     )
 
 
+@lru_cache(maxsize=4096)
+def _names(*words: str | None) -> str:
+    """Names of steps, kinds, states and ports as COPY takes them: the same few over and over."""
+    return "\t".join([field(word) for word in words])
+
+
 def _json(value: Any) -> str:
-    """JSON as COPY takes it: its own backslashes are doubled, and it holds no tab or line break."""
-    if not value:
-        return NULL
-    text = dumps(value)
-    return text.replace("\\", "\\\\") if "\\" in text else text
+    """JSON as COPY takes it."""
+    return json_field(dumps(value)) if value else NULL
 
 
 def _copy_deliveries(cursor: Any, effects: Iterable[Effect], now: datetime) -> None:
-    lines = [line(_delivery_row(effect, now)) for effect in effects]  # before the COPY: no statement may run within it
+    at = moment(now)
+    lines = [_delivery_line(effect, at) for effect in effects]  # before the COPY: no statement may run within it
     with cursor.copy(f"COPY automations_delivery ({_DELIVERY_COLUMNS}) FROM STDIN") as copy:
         copy.write("".join(lines))
 
@@ -118,38 +125,21 @@ def _retries(effect: Effect) -> int:
     return 0 if node.fallback and effect.waits else envelope.retries
 
 
-def _delivery_row(effect: Effect, now: datetime) -> tuple[Any, ...]:
-    run, envelope, policy = effect.run, effect.envelope, effect.node.policy
+def _delivery_line(effect: Effect, now: str) -> str:
+    """One row for COPY. What no claim has touched yet has its default."""
+    run, envelope, node, policy = effect.run, effect.envelope, effect.node, effect.node.policy
+    customer = envelope.subjects.get("customer", run.customer_id)
+    wait, factor = (policy.delay.seconds, policy.backoff) if policy else (envelope.retry_delay, envelope.backoff)
+    verdict = envelope.verdict
+    state, due, outcome, error = "QUEUED", now, NULL, NULL
+    if verdict is not None:
+        state, due, outcome, error = settled_state(verdict), NULL, _json(encode(verdict)), _json(error_of(verdict))
     return (
-        run.workspace_id,
-        run.id,
-        effect.visit,
-        effect.number,
-        delivery_key(run.id, effect.visit, effect.number),
-        run.automation_id,
-        effect.node.id,
-        effect.node.kind.key,
-        envelope.kind,
-        settled_state(envelope.verdict) if envelope.verdict else "QUEUED",
-        envelope.subjects.get("customer", run.customer_id),
-        envelope.to,
-        envelope.subject,
-        envelope_json(envelope),
-        envelope.customer_mail,
-        envelope.money,
-        effect.waits,
-        _retries(effect),
-        policy.delay.seconds if policy else envelope.retry_delay,
-        policy.backoff if policy else envelope.backoff,
-        policy is not None,
-        None if envelope.verdict else now,
-        now,
-        0,
-        0,
-        "",
-        "",
-        dumps(encode(envelope.verdict)) if envelope.verdict else None,
-        dumps(error_of(envelope.verdict)) if envelope.verdict else None,
+        f"{run.workspace_id}\t{run.id}\t{effect.visit}\t{effect.number}\t{delivery_key(run.id, effect.visit, effect.number)}\t"
+        f"{run.automation_id}\t{_names(node.id, node.kind.key, envelope.kind, state)}\t{NULL if customer is None else customer}\t"
+        f"{field(envelope.to)}\t{field(envelope.subject)}\t{json_field(envelope_json(envelope))}\t"
+        f"{envelope.customer_mail}\t{envelope.money}\t{effect.waits}\t{_retries(effect)}\t{wait}\t{factor}\t{policy is not None}\t"
+        f"{due}\t{now}\t{outcome}\t{error}\n"
     )
 
 
@@ -185,15 +175,14 @@ def _run_row(run: RunState) -> tuple[Any, ...]:
 
 def _add_tallies(cursor: Any, walks: Sequence[Walk]) -> None:
     """Counts per step and port as appended deltas: no two workers wait for one counter row."""
-    counts: Counter[tuple[Any, ...]] = Counter()
+    counts: dict[tuple[Any, ...], Counter[tuple[str, str]]] = defaultdict(Counter)
     for walk in walks:
         run = walk.run
-        day = walk.now.astimezone(UTC).date()
-        for (step, port), count in walk.tallies.items():
-            counts[run.workspace_id, run.automation_id, run.version_id, step, port, day] += count
-    if not counts:
+        counts[run.workspace_id, run.automation_id, run.version_id].update(walk.tallies)
+    day = walks[0].now.astimezone(UTC).date()
+    rows = [(*of, *at, day, number) for of, passed in counts.items() for at, number in passed.items()]
+    if not rows:
         return
-    rows = [(*key, count) for key, count in counts.items()]
     cursor.execute(
         "INSERT INTO automations_tallydelta (workspace_id, automation_id, version_id, step, port, day, count) SELECT * FROM "
         "unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::date[], %s::bigint[])",

@@ -38,6 +38,7 @@ def open_charge(buyer: Customer, status: str, delivery: str | None) -> Invoice:
     )
     if delivery is not None:
         run = Run.objects.create(
+            id=9,
             workspace=buyer.workspace,
             automation_id=1,
             version_id=1,

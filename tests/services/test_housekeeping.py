@@ -13,6 +13,7 @@ from pytest_django.fixtures import Settings
 from accounts.models import Idempotency, Workspace
 from automations.models import PartitionLog, RunInput
 from automations.services import housekeeping
+from automations.worker.store import delivery_key
 from tests.factories import make_workspace
 
 OLD = datetime(2020, 5, 17, 12, tzinfo=UTC)
@@ -161,9 +162,9 @@ class TestWhatIsStillNeeded:
             'INSERT INTO automations_delivery (workspace_id, run_id, visit, effect, key, automation_id, step, action, kind, state, "to",'
             " subject, envelope, customer_mail, money, waits, retries, retry_delay, backoff, exact_waits, fence, attempts,"
             " request_sha256, provider_ref, created_at)"
-            " VALUES (%s, %s, 1, 0, 'k', 1, 's', 'send_email', 'email', %s, '', '', '{}', true, false, true, 0, 60, 2, false, 0, 0,"
+            " VALUES (%s, %s, 1, 0, %s, 1, 's', 'send_email', 'email', %s, '', '', '{}', true, false, true, 0, 60, 2, false, 0, 0,"
             " '', '', now()) RETURNING id",
-            *(workspace.pk, run, state),
+            *(workspace.pk, run, delivery_key(run, 1, 0), state),
         )[0][0]
         rows("INSERT INTO automations_delivery_body VALUES (%s, %s, %s, 'bytes')", delivery, OLD, workspace.pk)
         housekeeping.run()

@@ -36,6 +36,9 @@ class Expression:
     roots: frozenset[str]
     words: frozenset[str]
     reads: frozenset[tuple[str, ...]]
+    labelled: tuple[tuple[str, tuple[str, ...]], ...] = field(
+        repr=False, compare=False
+    )  # the paths in order, each with its text
     _code: Code = field(repr=False, compare=False)
     _cost: int = field(repr=False, compare=False)
 
@@ -111,7 +114,8 @@ def compile_expression(source: str, names: Names) -> Expression:
 def _expression(source: str, node: nodes.Expr, names: Names) -> Expression:
     compiler = Compiler(Place(source), names)
     part, cost = compiler.cost(node)
-    return Expression(source, *_found(compiler.found), part.code, cost)
+    labelled = tuple((".".join(path), path) for path in sorted(compiler.found.paths))
+    return Expression(source, *_found(compiler.found), labelled, part.code, cost)
 
 
 @lru_cache(maxsize=2048)

@@ -25,7 +25,7 @@ def plain_text(env: Environment, value: Any) -> str:
     """The text of a value, paid for."""
     if isinstance(value, list):
         env.budget.spend(len(value))
-    text = text_of(value)
+    text = value if type(value) is str else text_of(value)
     env.budget.make(len(text))
     return text
 

@@ -144,7 +144,12 @@ def _breaks(text: str) -> bool:
 
 def _variable(part: Part, show: Show) -> Writer:
     code, label = part.code, part.label
-    return lambda env, output: output.add(shown(env, code(env), label, show))
+
+    def write(env: Environment, output: Output) -> None:
+        value = code(env)
+        output.add(shown(env, value, label, show) if value is MISSING else show(env, value))
+
+    return write
 
 
 def _loop(over: Part, slots: tuple[str, str], body: Writer, otherwise: Writer, cost: int) -> Writer:
