@@ -20,6 +20,7 @@ from django.db import transaction
 KINDS = frozenset(
     {
         "workspace.created",
+        "workspace.updated",
         "customer.created",
         "customer.updated",
         "customer.identified",
@@ -38,7 +39,8 @@ KINDS = frozenset(
 class Announcement:
     """`data` is plain JSON data; `cause` the id of the run that brought it about, None for people and integrations.
 
-    Keys of `data`: workspace.created `owner` (user id, None) · customer.created `key` (once per customer), `source` ·
+    Keys of `data`: workspace.created `owner` (user id, None) · workspace.updated `changed`
+    (field names), `before` (their former values) · customer.created `key` (once per customer), `source` ·
     customer.updated `changed` (field names) · customer.merged `into` (customer id; `customer_id` is the one that
     ceased) · stage.entered `entry` (row id), `funnel`, `stage`, `bucket` · tag.added, tag.removed `tag` ·
     consent.changed `address`, `topic`, `state`, `reason`, `main` (whether it is the customer's own address) · task.done

@@ -60,7 +60,8 @@ def create_workspace(
 
 def update_workspace(*, actor: Actor, changes: Mapping[str, Any]) -> Workspace:
     """Change `name`, `currency`, `time_zone`, `plan`, `defaults` (merged key by key, null removes one) or, with
-    `rotate_webhook_secret`, the signing secret."""
+    `rotate_webhook_secret`, the signing secret. `workspace.updated` lets the upper apps follow: the fire times of
+    schedules move with the zone (TRG-16)."""
     actor.require("admin")
     changes = dict(changes)
     rotate = changes.pop("rotate_webhook_secret", False)
@@ -70,14 +71,18 @@ def update_workspace(*, actor: Actor, changes: Mapping[str, Any]) -> Workspace:
         if "defaults" in values:
             merged = {**workspace.defaults, **values["defaults"]}
             values["defaults"] = {key: value for key, value in merged.items() if value is not None}
-        before = {camel(key): getattr(workspace, key) for key in values}
+        before = {key: getattr(workspace, key) for key in values}
         for key, value in values.items():
             setattr(workspace, key, value)
         if rotate:
             workspace.webhook_secret = signing_secret()
         workspace.save()
         after = {camel(key): value for key, value in values.items()} | ({"webhookSecret": "changed"} if rotate else {})
-        audit.record(actor, "workspace.update", workspace.public_id, before, after)
+        shown = {camel(key): value for key, value in before.items()}
+        audit.record(actor, "workspace.update", workspace.public_id, shown, after)
+        changed = sorted(key for key, value in values.items() if value != before[key])
+        if changed:
+            announce(Announcement("workspace.updated", workspace.pk, None, {"changed": changed, "before": before}))
     return workspace
 
 

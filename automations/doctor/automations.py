@@ -100,6 +100,14 @@ CHECKS = [
         """,
     ),
     Check(
+        "A9",
+        "Every version in force, and every one that unfinished runs follow, can be compiled here",
+        """
+        SELECT workspace_id, 'auto_' || automation_id || ' version ' || number AS found FROM automations_version
+        WHERE id = ANY(%(unreadable)s)
+        """,
+    ),
+    Check(
         "D1",
         "Partitions of this month and the next are there",
         """

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Check:
     """One rule. `sql` answers `workspace_id` (null for what belongs to none) and `found`, a text that names what breaks it; no row
-    is health. It may use `%(lag)s`, `%(outside)s` and `%(steps)s` (see `run.parameters`), and has no other per cent sign.
+    is health. It may use `%(lag)s`, `%(outside)s`, `%(steps)s` and `%(unreadable)s` (see `run.parameters`), and has no other per
+    cent sign.
 
     `at_rest` rules hold only when load has stopped, workers live and the allowance has passed. The ids are those of INVARIANTS
     where one maps; `F` are references without a foreign key, `L` the log, `A` automations, `D` the database, `K` accounts.

@@ -31,6 +31,14 @@ CHECKS = [
         """,
         at_rest=True,
     ),
+    Check(
+        "T3",
+        "An active schedule has a next fire time",
+        """
+        SELECT workspace_id, 'auto_' || id AS found FROM automations_automation
+        WHERE state = 'ACTIVE' AND trigger_key = 'schedule' AND next_fire_at IS NULL
+        """,
+    ),
     # Only waits without a filter: SQL cannot judge one. Times are compared across two clocks, which is sound while evaluation time
     # is not behind real time: what was routed after the evaluation time of the entry was routed after the entry. A record that
     # took another one in has runs which could not hear its events before.

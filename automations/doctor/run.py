@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from accounts import doctor as accounts
 from automations.doctor import automations, clocks, deliveries, events, logs, runs
@@ -17,6 +18,8 @@ from automations.doctor.references import reference_checks
 from automations.engine.kinds import OutsideAction
 from automations.engine.registry import registry
 from automations.engine.walk import STEP_LIMIT
+from automations.models import Run, Version, VersionState
+from automations.worker.plans import read_plan
 
 LAG = timedelta(minutes=2)  # INVARIANTS, "at rest"
 MOST = 20  # rows shown of one check
@@ -59,14 +62,31 @@ def examine(
     checks = [check for check in all_checks() if (not wanted or check.id in wanted) and (at_rest or not check.at_rest)]
     names = {**parameters(lag), "workspace": workspace_id, "most": most + 1}
     with _snapshot(), connection.cursor() as cursor:
+        if any("%(unreadable)s" in check.sql for check in checks):
+            names["unreadable"] = unreadable_versions()
         found = [_run(cursor, check, names, most) for check in checks]
     return [finding for finding in found if finding.rows]
 
 
 def parameters(lag: timedelta = LAG) -> dict[str, Any]:
-    """What the checks' SQL may name."""
+    """What the checks' SQL may name, beside `unreadable`, which has to be worked out in the snapshot."""
     outside = [key for key, action in registry.actions.items() if isinstance(action, OutsideAction)]
     return {"lag": lag, "outside": sorted(outside), "steps": STEP_LIMIT}
+
+
+def unreadable_versions() -> list[int]:
+    """Those versions in force, or with unfinished runs, that this installation's code cannot compile. SQL cannot say so."""
+    followed = Run.objects.filter(ended_at__isnull=True).values("version_id")
+    versions = Version.objects.filter(Q(state=VersionState.ACTIVE) | Q(pk__in=followed)).values_list("pk", "definition")
+    return [id for id, definition in versions.iterator(chunk_size=200) if not _readable(definition)]
+
+
+def _readable(definition: dict[str, Any]) -> bool:
+    try:
+        read_plan(definition)
+    except Exception:  # whatever an older text does to newer code, as `plans_for` takes it
+        return False
+    return True
 
 
 def _run(cursor: Any, check: Check, names: dict[str, Any], most: int) -> Finding:

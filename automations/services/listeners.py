@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from accounts.announcements import Announcement, listen
 from accounts.clock import refuse_backwards_while
 from automations.models import UNFINISHED, Run
-from automations.services import exports, leaving, merging
+from automations.services import exports, leaving, merging, rezoning
 from automations.services.events import NewEvent, record_events
 from automations.services.mail import ensure_workspace_mail
 
@@ -66,6 +66,7 @@ def _workspaces(items: Sequence[Announcement]) -> None:
 _EVENTS: dict[str, Callable[[Announcement], NewEvent]] = {"customer.created": _created, "stage.entered": _entered}
 _OBEYED: dict[str, Callable[[Sequence[Announcement]], None]] = {
     "workspace.created": _workspaces,
+    "workspace.updated": rezoning.workspaces_updated,
     "customer.merged": merging.merged,
     "consent.changed": leaving.unsubscribed,
     "customer.erased": leaving.erased,

@@ -16,7 +16,6 @@ from automations.services.find import find_automation, locked_automation, need_s
 from automations.services.inflight import follow_all
 from automations.worker.bell import ring
 from automations.worker.locks import lock_exclusively
-from automations.worker.plans import plans_for
 from automations.worker.schedules import following_fire
 
 IN_FLIGHT = ("finish", "cancel", "hold")
@@ -116,9 +115,7 @@ def _release(automation: Automation, how: str) -> None:
     if automation.hold_mark is not None:
         automation.release_mark, automation.release_how, automation.release_at = automation.hold_mark, how, now
         automation.hold_mark, automation.sweep = None, True
-    if automation.next_fire_at is not None and automation.active_version is not None:
-        plan = plans_for([automation.active_version.pk]).get(automation.active_version.pk)
-        automation.next_fire_at = following_fire(automation, plan, now) if plan is not None else None
+    automation.next_fire_at = following_fire(automation, now)
     automation.save()
 
 

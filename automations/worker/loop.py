@@ -19,9 +19,10 @@ from automations.services.sweeps import run_sweeps
 from automations.worker import poison
 from automations.worker.advance import advance_batch
 from automations.worker.deliver import deliver_batch
+from automations.worker.plans import broken_versions
 from automations.worker.retrying import is_transient
 from automations.worker.route import route_batch
-from automations.worker.schedules import fire_schedules
+from automations.worker.schedules import find_lost_times, fire_schedules
 from automations.worker.second_look import look_again
 from automations.worker.tally import fold_tallies
 
@@ -64,6 +65,7 @@ def advance_work() -> int:
 def _chores() -> list[Chore]:
     return [
         Chore(fire_schedules, 0.5),
+        Chore(find_lost_times, 60.0),
         Chore(follow_marks, 1.0),
         Chore(run_sweeps, 5.0),
         Chore(poison.reap, 1.0),
@@ -73,7 +75,7 @@ def _chores() -> list[Chore]:
 
 def drain(deliver: bool = True) -> int:
     """Everything due by the clock as it stands, until nothing is (`work --until-idle`). Answers how many things were done."""
-    done = 0
+    done = find_lost_times()
     while turn := _everything(deliver):
         done += turn
     return done
@@ -88,8 +90,10 @@ def one_pass(job: Job = "automation", command: bool = False) -> int:
     """One pass of a job: bounded in time, correct on its own (CRN-01 to 09). `automation` routes, fires schedules and advances and
     sends nothing; `mail` delivers; `sweep` does what becomes true by time alone. A pass made by command is a point of the tick
     grid of its own."""
-    if command and job == "automation":
-        release_ticks()
+    if job == "automation":
+        find_lost_times()
+        if command:
+            release_ticks()
     work = {"automation": _automation_turn, "mail": deliver_batch, "sweep": run_sweeps}[job]
     end = time.monotonic() + PASS_SECONDS
     done = 0
@@ -115,7 +119,7 @@ def release_ticks() -> int:
 def next_due() -> datetime | None:
     """The next moment at which something falls due by the clock: runs, deliveries, schedules (`work --through`)."""
     with connection.cursor() as cursor:
-        cursor.execute(_NEXT_DUE)
+        cursor.execute(_NEXT_DUE, [broken_versions()])
         return cursor.fetchone()[0]
 
 
@@ -125,7 +129,8 @@ SELECT least(
         WHERE r.workspace_id = w.id AND due_at IS NOT NULL ORDER BY due_at LIMIT 1) d),
     (SELECT min(due_at) FROM accounts_workspace w CROSS JOIN LATERAL (SELECT due_at FROM automations_delivery r
         WHERE r.workspace_id = w.id AND due_at IS NOT NULL ORDER BY due_at LIMIT 1) d),
-    (SELECT min(next_fire_at) FROM automations_automation WHERE state = 'ACTIVE' AND next_fire_at IS NOT NULL))
+    (SELECT min(next_fire_at) FROM automations_automation WHERE state = 'ACTIVE' AND next_fire_at IS NOT NULL
+        AND active_version_id <> ALL(%s)))
 """
 
 
@@ -197,7 +202,7 @@ class Loop:
 
     def _turn_due(self) -> float | None:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT extract(epoch FROM ({_NEXT_DUE}) - onward_now())")
+            cursor.execute(f"SELECT extract(epoch FROM ({_NEXT_DUE}) - onward_now())", [broken_versions()])
             seconds = cursor.fetchone()[0]
         return float(seconds) if seconds is not None else None
 

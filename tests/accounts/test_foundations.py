@@ -173,8 +173,8 @@ def test_announcing_outside_a_transaction_is_a_programming_error() -> None:
 def test_the_kinds_are_those_of_the_contract() -> None:
     # CONTRACTS 6
     text = (
-        "workspace.created customer.created customer.updated customer.identified customer.merged customer.erased "
-        "stage.entered tag.added tag.removed consent.changed task.done"
+        "workspace.created workspace.updated customer.created customer.updated customer.identified customer.merged "
+        "customer.erased stage.entered tag.added tag.removed consent.changed task.done"
     )
     assert set(text.split()) == KINDS
     assert announcements.KINDS is KINDS

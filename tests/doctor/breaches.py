@@ -32,6 +32,9 @@ def drop(table: str, constraint: str) -> str:
 EVENT, RUN, LOG, DELIVERY = "automations_event", "automations_run", "automations_step_log", "automations_delivery"
 AUTOMATION, VERSION, TRY = "automations_automation", "automations_version", "automations_deliveryattempt"
 
+UNGUARDED = "ALTER TABLE automations_version DISABLE TRIGGER version_immutable_once_activated"
+UNREADABLE = """UPDATE automations_version SET definition = jsonb_set(definition, '{{nodes,0,type}}', '"gone"')"""
+
 
 def _try_of(name: str) -> str:
     return f"delivery_id IN (SELECT id FROM automations_delivery WHERE run_id = {{{name}}})"
@@ -103,6 +106,7 @@ BREACHES: dict[str, list[Plant]] = {
             "UPDATE automations_automation SET next_fire_at = onward_now() - interval '1 hour' WHERE id = {auto_scheduled}"
         ]
     ],
+    "T3": [["UPDATE automations_automation SET next_fire_at = NULL WHERE id = {auto_scheduled}"]],
     "W1": [[again(EVENT, "id = {event_released}", id=FRESH, key="late", name="reply", routed_at="{later}")]],
     "W2": [
         [
@@ -208,13 +212,17 @@ BREACHES: dict[str, list[Plant]] = {
             "UPDATE automations_automation SET state = 'DRAFT' WHERE id = {auto_timer}",
         ],
     ],
+    "A9": [
+        [UNGUARDED, f"{UNREADABLE} WHERE automation_id = {{auto_timer}}"],
+        [UNGUARDED, f"{UNREADABLE}, state = 'inactive' WHERE automation_id = {{auto_timer}}"],  # a run is still on it
+    ],
     "D1": [
         [
             "DO $$ BEGIN EXECUTE 'DROP TABLE automations_evaluation' "
             """|| to_char(now() + interval '1 month', '"_y"YYYY"m"MM'); END $$"""
         ]
     ],
-    "D2": [["ALTER TABLE automations_version DISABLE TRIGGER version_immutable_once_activated"]],
+    "D2": [[UNGUARDED]],
     "X2": [
         [drop("accounts_idempotency", "idempotency_key_unique"), again("accounts_idempotency", "true", id=FRESH)],
     ],

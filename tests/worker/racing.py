@@ -44,13 +44,32 @@ class Racer:
 
 def until_somebody_waits(racer: Racer, timeout: float = 10) -> None:
     """Return when a connection of this database waits for an advisory lock; fail when the racer ends without having waited."""
+    _until(
+        racer,
+        timeout,
+        "select count(*) from pg_locks where not granted and locktype = 'advisory'"
+        " and database = (select oid from pg_database where datname = current_database())",
+    )
+
+
+def until_a_row_is_waited_for(racer: Racer, timeout: float = 10) -> None:
+    """The same for a row that another transaction holds."""
+    _until(
+        racer,
+        timeout,
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and (wait_event_type, wait_event) = ('Lock', 'transactionid')",
+    )
+
+
+def _until(racer: Racer, timeout: float, question: str) -> None:
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         with connection.cursor() as cursor:
             cursor.execute(
-                "select count(*) from pg_locks where not granted and locktype = 'advisory'"
-                " and database = (select oid from pg_database where datname = current_database())"
-            )
+                "select pg_stat_clear_snapshot()"
+            )  # within a transaction the server's answer would stay the first
+            cursor.execute(question)
             if cursor.fetchone()[0]:
                 return
         assert racer.alive, "it did not wait for anybody"
