@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
 SHARDS = 64
+
+
+class JSONTextField(models.JSONField):
+    """JSON that is kept as text (`json`): checked by the database, written and read whole, never searched."""
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        """PostgreSQL's other type."""
+        return "json"
+
+    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+        """Psycopg has read it already, as it does with `json` and, told by Django, not with `jsonb`."""
+        return value
 
 
 class Event(models.Model):
@@ -53,10 +68,8 @@ class EventContent(models.Model):
     event_id = models.BigIntegerField()
     recorded_at = models.DateTimeField()
     workspace_id = models.BigIntegerField()
-    payload = models.JSONField()  # as posted
-    snapshot = (
-        models.JSONField()
-    )  # `trigger.*` without the payload: objects as they were, the event's own fields on top
+    payload = JSONTextField()  # as posted
+    snapshot = JSONTextField()  # `trigger.*` without the payload: objects as they were, the event's own fields on top
 
     class Meta:
         managed = False

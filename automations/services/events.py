@@ -7,7 +7,8 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from django.db import connection, transaction
 
@@ -15,12 +16,10 @@ from accounts.errors import Refusal
 from automations.engine.kinds import EventFacts
 from automations.engine.values import invoice_status
 from automations.models import SHARDS
-from automations.services import shapes, snapshots, tracking
+from automations.services import event_rows, shapes, snapshots, tracking
+from automations.services.event_rows import Key, Row
 from automations.services.jsontext import dumps, loads
 from automations.worker import bell
-from automations.worker.copying import arrays
-
-Key = tuple[int, str, str]  # workspace, source, key
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +54,6 @@ class Recorded:
     status: Literal["accepted", "duplicate"]
 
 
-INSERT = """
-with input as materialized (
-    select * from unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::jsonb[], %s::text[],
-        %s::bigint[], %s::int[], %s::timestamptz[], %s::int[], %s::bigint[], %s::jsonb[], %s::jsonb[])
-    with ordinality v (workspace_id, name, source, key, body_sha256, customer_id, subjects, origin, cause_run, depth,
-        occurred_at, shard, only_automation, payload, snapshot, place)
-), recorded as (
-    insert into automations_event (workspace_id, name, source, key, body_sha256, customer_id, subjects, origin, cause_run, depth,
-        occurred_at, shard, only_automation)
-    select workspace_id, name, source, key, body_sha256, customer_id, subjects, origin, cause_run, depth,
-        coalesce(occurred_at, (select onward_now())), shard, only_automation
-    from input order by place
-    on conflict (workspace_id, source, key) do nothing
-    returning id, workspace_id, source, key, recorded_at
-), content as (
-    insert into automations_event_content (event_id, recorded_at, workspace_id, payload, snapshot)
-    select r.id, r.recorded_at, r.workspace_id, i.payload, i.snapshot
-    from recorded r join input i using (workspace_id, source, key)
-)
-select workspace_id, source, key, id from recorded
-"""
 EARLIER = """
 select e.workspace_id, e.source, e.key, e.id, e.body_sha256
 from unnest(%s::bigint[], %s::text[], %s::text[]) v (workspace_id, source, key)
@@ -102,16 +80,18 @@ def record_events(events: Sequence[NewEvent]) -> list[Recorded]:
     with another body. A fixed number of statements. The workers hear of it when the transaction commits."""
     if not events:
         return []
-    hashes = [body_hash(event) for event in events]
-    first: dict[Key, tuple[NewEvent, str]] = {}
-    for event, sha in zip(events, hashes, strict=True):
-        first.setdefault(event.once, (event, sha))
+    bodies = [_body(event) for event in events]
+    first: dict[Key, tuple[NewEvent, _Body]] = {}
+    for event, body in zip(events, bodies, strict=True):
+        first.setdefault(event.once, (event, body))
     with transaction.atomic(
         savepoint=False
     ):  # two round trips less; a refusal rolls the caller's transaction back as well
-        new = _insert(list(first.values()))
-        old = _earlier([once for once in first if once not in new])
-        _refuse_other_bodies(events, hashes, {once: old.get(once, (0, sha))[1] for once, (_, sha) in first.items()})
+        new = event_rows.write(_rows(list(first.values())))
+        old = _earlier([once for once in first if once not in new]) if len(new) < len(first) else {}
+        if len(new) < len(events):
+            known = {once: old[once][1] if once in old else body.sha256 for once, (_, body) in first.items()}
+            _refuse_other_bodies(events, bodies, known)
         fresh = [first[once][0] for once in new]
         tracking.note_facts(fresh)
         shapes.learn(fresh)
@@ -128,40 +108,51 @@ def _answer(once: Key, new: Mapping[Key, int], old: Mapping[Key, tuple[int, str]
     return Recorded(old[once][0], "duplicate")
 
 
-def body_hash(event: NewEvent) -> str:
-    """Of all that the sender says; the snapshot is ours and may differ between two deliveries of one event."""
-    occurred = event.occurred_at.isoformat() if event.occurred_at else None
-    body = [event.name, dict(event.subjects), dict(event.payload), occurred, event.only_automation]
-    return hashlib.sha256(dumps(body, sort_keys=True).encode()).hexdigest()
+class _Body(NamedTuple):
+    """What the sender says, as JSON texts with sorted keys, and its hash. The snapshot is ours and no part of it: it may differ
+    between two deliveries of one event."""
+
+    subjects: str
+    payload: str
+    sha256: str
 
 
-def _insert(hashed: Sequence[tuple[NewEvent, str]]) -> dict[Key, int]:
-    events = [event for event, _ in hashed]
-    depths = _depths({event.cause_run for event in events if event.cause_run is not None})
-    contents = snapshots.complete(events)
-    rows = [
-        (
-            event.workspace_id,
-            event.name,
-            event.source,
-            event.key,
-            sha,
-            event.subjects.get("customer"),
-            dumps(dict(event.subjects)),
-            event.origin,
-            event.cause_run,
-            depths.get(event.cause_run or 0, 0),
-            event.occurred_at,
-            shard_of(event.workspace_id, event.subjects.get("customer")),
-            event.only_automation,
-            dumps(dict(event.payload)),
-            dumps(content),
-        )
-        for (event, sha), content in zip(hashed, contents, strict=True)
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(INSERT, arrays(rows))
-        return {(workspace, source, key): id for workspace, source, key, id in cursor.fetchall()}
+def _body(event: NewEvent) -> _Body:
+    subjects, payload = dumps(event.subjects, sort_keys=True), dumps(event.payload, sort_keys=True)
+    occurred = "null" if event.occurred_at is None else f'"{event.occurred_at.isoformat()}"'
+    only = "null" if event.only_automation is None else event.only_automation
+    text = f"[{_quoted(event.name)},{subjects},{payload},{occurred},{only}]"
+    return _Body(subjects, payload, hashlib.sha256(text.encode()).hexdigest())
+
+
+_quoted = lru_cache(maxsize=1024)(dumps)  # of names there are few
+
+
+def _rows(events: Sequence[tuple[NewEvent, _Body]]) -> list[Row]:
+    depths = _depths({event.cause_run for event, _ in events if event.cause_run is not None})
+    texts = snapshots.texts([event for event, _ in events])
+    return [_row(event, body, depths, snapshot) for (event, body), snapshot in zip(events, texts, strict=True)]
+
+
+def _row(event: NewEvent, body: _Body, depths: Mapping[int, int], snapshot: str) -> Row:
+    customer = event.subjects.get("customer")
+    return Row(
+        event.workspace_id,
+        event.name,
+        event.source,
+        event.key,
+        body.sha256,
+        customer,
+        body.subjects,
+        event.origin,
+        event.cause_run,
+        depths.get(event.cause_run or 0, 0),
+        event.occurred_at,
+        shard_of(event.workspace_id, customer),
+        event.only_automation,
+        body.payload,
+        snapshot,
+    )
 
 
 def _depths(causes: set[int]) -> dict[int, int]:
@@ -182,9 +173,9 @@ def _earlier(keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
         return {(workspace, source, key): (id, sha) for workspace, source, key, id, sha in cursor.fetchall()}
 
 
-def _refuse_other_bodies(events: Sequence[NewEvent], hashes: Sequence[str], known: Mapping[Key, str]) -> None:
-    for index, (event, sha) in enumerate(zip(events, hashes, strict=True)):
-        if sha != known[event.once]:
+def _refuse_other_bodies(events: Sequence[NewEvent], bodies: Sequence[_Body], known: Mapping[Key, str]) -> None:
+    for index, (event, body) in enumerate(zip(events, bodies, strict=True)):
+        if body.sha256 != known[event.once]:
             message = (
                 f"An event “{event.key}” with another body is recorded already; send this one under an id of its own."
             )
@@ -192,7 +183,7 @@ def _refuse_other_bodies(events: Sequence[NewEvent], hashes: Sequence[str], know
 
 
 LOAD = """
-select e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload, c.snapshot
+select e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text
 from automations_event e
 left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at
 where e.id = any(%s)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
-from automations.engine.values import iso
+from automations.engine.values import iso, plain
 
 _PASS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _SORTED = _PASS | orjson.OPT_SORT_KEYS
+_SUBCLASS = _PASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 _DECODER = json.JSONDecoder(parse_float=Decimal)  # made once: that costs more than a small text
-# Numbers that the quicker reader would read as binary floats.
-_INEXACT = re.compile(r"[0-9][.eE]|[0-9]{18}")
 
 
 def dumps(value: Any, sort_keys: bool = False) -> str:
@@ -29,13 +27,46 @@ def dumps(value: Any, sort_keys: bool = False) -> str:
     return text.replace("\\u0000", "\ufffd") if "\\u0000" in text else text
 
 
+def plain_text(value: Any) -> str:
+    """JSON text of `plain(value)`: decimals and times as text, a status as it is stored. Records hold no floats, which would stay
+    numbers here."""
+    try:
+        text = orjson.dumps(value, _plain_value, _SUBCLASS).decode()
+    except TypeError:  # names that are no text, integers beyond 64 bits: the slower way
+        return dumps(plain(value))
+    return text.replace("\\u0000", "\ufffd") if "\\u0000" in text else text
+
+
+def _plain_value(value: Any) -> Any:
+    return iso(value) if type(value) is datetime else plain(value)
+
+
 def loads(text: str | bytes | None) -> Any:
     """The value of JSON text; numbers with a point are Decimals, no text is None."""
     if text is None:
         return None
-    if isinstance(text, str) and len(text) < 100 and _INEXACT.search(text) is None:
-        return orjson.loads(text)
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:  # half a character pair, which the slower reader takes
+        return _exactly(text)
+    return _exactly(text) if _has_float(value) else value
+
+
+def _exactly(text: str | bytes) -> Any:
     return _DECODER.decode(text if isinstance(text, str) else text.decode())
+
+
+def _has_float(value: Any) -> bool:
+    """Whether the quick reader met a number that it reads as a binary float: one with a point, or beyond 64 bits."""
+    if type(value) is dict:
+        value = value.values()
+    elif type(value) is not list:
+        return type(value) is float
+    for item in value:
+        kind = type(item)
+        if kind is float or ((kind is dict or kind is list) and _has_float(item)):
+            return True
+    return False
 
 
 def _text(value: Any, sort_keys: bool) -> str:

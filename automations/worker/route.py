@@ -32,8 +32,8 @@ from automations.worker.runs import locked, runs_of
 log = logging.getLogger(__name__)
 MOST_SHARDS = 16
 MOST_EVENTS = 500
-_COLUMNS = """e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload, c.snapshot, e.workspace_id,
-    e.only_automation, e.recorded_at"""
+_COLUMNS = """e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text,
+    e.workspace_id, e.only_automation, e.recorded_at"""
 _CONTENT = "left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at"
 _OLDEST = f"""
 select {_COLUMNS} from unnest(%s::int[]) s cross join lateral (

@@ -42,8 +42,8 @@ _DONE = "delete from automations_secondlook where run_id = any(%s)"
 # Runs that somebody is advancing at this moment keep their row for the next pass; nobody waits for anybody.
 _FREE = "select id from automations_run where id = any(%s) order by id for no key update skip locked"
 _EVENTS = """
-select l.run_id, e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload, c.snapshot, e.workspace_id,
-    e.only_automation, e.recorded_at
+select l.run_id, e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text,
+    e.workspace_id, e.only_automation, e.recorded_at
 from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[])
     l (run_id, workspace_id, customer_id, since, created_at, name)
 cross join lateral (

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from automations.services.jsontext import dumps, loads
+from automations.engine.values import MISSING, invoice_status, plain
+from automations.services.jsontext import dumps, loads, plain_text
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**12), max_value=10**12)
 VALUES = st.recursive(
@@ -69,3 +71,44 @@ def test_nul_characters_are_replaced():
 def test_nothing_reads_as_nothing():
     assert loads(None) is None
     assert loads(b'{"a": 1}') == {"a": 1}
+
+
+@given(VALUES)
+def test_plain_text_is_the_text_of_plain_data(value):
+    assert loads(plain_text(value)) == loads(dumps(plain(value)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"status": invoice_status("open", late=True)},
+        {"at": datetime(2026, 11, 20, 9, 14, 2, 120_000, tzinfo=UTC), "day": date(2026, 11, 20)},
+        {"total": Decimal("129.00"), "lines": ({"amount": Decimal("-0.50")},)},
+        {"wide": 2**70, "none": MISSING, 7: "a name that is no text"},
+        {"text": "a\0b", "half": "\ud800"},
+        MappingProxyType({"nested": MappingProxyType({"a": [1, True, None]})}),
+    ],
+)
+def test_plain_text_of_what_json_has_no_word_for(value):
+    text = plain_text(value)
+    assert loads(text) == loads(dumps(plain(value)))
+    assert "\0" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('{"a":{"b":[1,{"c":1.10}]}}', {"a": {"b": [1, {"c": Decimal("1.10")}]}}),
+        ("[[[0.1]]]", [[[Decimal("0.1")]]]),
+        ("1e2", Decimal("1e2")),
+        ("123456789012345678901234567890", 123456789012345678901234567890),
+        ('{"a":"at 10:50:13.176","b":2}', {"a": "at 10:50:13.176", "b": 2}),
+        ('"\\ud800"', "\ud800"),
+        ("[18446744073709551615,-9223372036854775808]", [2**64 - 1, -(2**63)]),
+    ],
+)
+def test_numbers_are_exact_wherever_they_stand(text, value):  # DESIGN 4
+    for form in (text, text.encode()):
+        found = loads(form)
+        assert found == value
+        assert str(found) == str(value)
