@@ -6,10 +6,10 @@ asks for it and evaluates again, which is safe because evaluation and `prepare` 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from automations.engine.expressions import Environment, Names, compile_expression, compile_template
@@ -26,6 +26,18 @@ class NeedLoad(Exception):
         super().__init__(wanted, needs)
         self.wanted = wanted
         self.needs = needs
+
+
+Answer = TypeVar("Answer")
+
+
+def loaded(ask: Callable[[], Answer], load: Callable[[NeedLoad], None]) -> Answer:
+    """What `ask` answers once everything it reads is there: it is asked again after each `load`. It must be pure."""
+    while True:
+        try:
+            return ask()
+        except NeedLoad as need:
+            load(need)
 
 
 @dataclass

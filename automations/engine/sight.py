@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from automations.engine.expressions import Environment
+from automations.engine.expressions import Environment, compile_expression
 from automations.engine.plan import Plan
 from automations.engine.run_state import RunState
-from automations.engine.scope import RunData, Scope
+from automations.engine.scope import NeedLoad, RunData, Scope, loaded
 
 if TYPE_CHECKING:
     from automations.engine.walk import Walk
@@ -50,6 +50,14 @@ def renew(scope: Scope, run: RunState) -> Scope:
     if env.warnings:
         env.warnings = []
     return scope
+
+
+def holds(walk: Walk, where: str, subjects: Mapping[str, int], load: Callable[[NeedLoad], None]) -> bool:
+    """Whether `where` is true of a record of a query, read with the record's own subjects. Raises `ExpressionError`."""
+    ids = root_ids(walk.plan, walk.run, {**walk.run.subjects, **subjects})
+    env = Environment(RunData(walk.records, ids, {"now": walk.now}), walk.now, walk.zone)
+    expression = compile_expression(where, walk.plan.names)
+    return loaded(lambda: expression.test(env), load)
 
 
 def root_ids(plan: Plan, run: RunState, subjects: Mapping[str, int]) -> dict[str, int]:

@@ -13,14 +13,14 @@ from typing import Any
 
 from automations.engine import states
 from automations.engine.durations import parse_duration
-from automations.engine.expressions import Environment, compile_expression
+from automations.engine.expressions import Environment, ExpressionError, compile_expression
 from automations.engine.kinds import Need
 from automations.engine.moves import Apply, KeepBranch, Load, NextPage, Question
 from automations.engine.outcomes import Done, Failed, Outcome
 from automations.engine.plan import Plan
 from automations.engine.run_state import Effect, Record, RunState
-from automations.engine.scope import NeedLoad, Records, RunData
-from automations.engine.sight import root_ids
+from automations.engine.scope import NeedLoad, Records, RunData, loaded
+from automations.engine.sight import holds, root_ids
 from automations.engine.walk import Walk
 
 MOST_TURNS = 2_000  # jumps of the clock and rounds of answers; a simulation that needs more is cut short with a warning
@@ -104,7 +104,7 @@ class _Simulator:
         elif isinstance(question, NextPage):
             walk.give(self._page(walk, question))
 
-    def _load(self, question: Load) -> None:
+    def _load(self, question: Load | NeedLoad) -> None:
         for root, ids in question.wanted.items():
             self.records.put(root, self.world.load(root, list(ids)), list(ids))
         for need in question.needs:
@@ -130,13 +130,10 @@ class _Simulator:
         return [found, after, more]
 
     def _holds(self, walk: Walk, where: str, subjects: Mapping[str, int]) -> bool:
-        ids = root_ids(self.plan, self.run, {**self.run.subjects, **subjects})
-        env = Environment(RunData(self.records, ids, {}), self.now, self.workspace["zone"])
-        while True:
-            try:
-                return compile_expression(where, self.plan.names).test(env)
-            except NeedLoad as need:
-                self._load(Load(need.wanted, need.needs))
+        try:
+            return holds(walk, where, subjects, self._load)
+        except ExpressionError:
+            return False  # as the worker passes over it
 
     def _jump(self) -> bool:
         """Move the clock to what moves the run next; False when nothing foreseen does."""
@@ -171,10 +168,5 @@ class _Simulator:
         if source is None:
             return True
         data = RunData(self.records, root_ids(self.plan, self.run, self.run.subjects), {"event": dict(event.payload)})
-        while True:
-            try:
-                return compile_expression(source, self.plan.names).test(
-                    Environment(data, self.now, self.workspace["zone"])
-                )
-            except NeedLoad as need:
-                self._load(Load(need.wanted, need.needs))
+        env = Environment(data, self.now, self.workspace["zone"])
+        return loaded(lambda: compile_expression(source, self.plan.names).test(env), self._load)

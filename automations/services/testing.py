@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -23,7 +24,7 @@ from automations.engine.kinds import Need, Trigger
 from automations.engine.plan import Plan, PlanError, compile_plan, find_trigger
 from automations.engine.registry import registry
 from automations.engine.run_state import Effect, RunState
-from automations.engine.scope import NeedLoad, Records, RunData
+from automations.engine.scope import NeedLoad, Records, RunData, loaded
 from automations.engine.sight import root_ids
 from automations.engine.simulate import PretendEvent, Simulation, World, simulate
 from automations.engine.values import plain
@@ -188,18 +189,17 @@ def _would_not_start(
     records = Records()
     data = RunData(records, root_ids(plan, run, run.subjects), {"now": now})
     env = Environment(data, now, workspace["zone"])
-    failing = []
-    for expression in (*plan.where, *plan.filter):
-        while True:
-            try:
-                holds = expression.test(env)
-                break
-            except NeedLoad as need:
-                for root, ids in need.wanted.items():
-                    records.put(root, facts.load(root, ids), ids)
-        if not holds:
-            failing.append(f"With this data no run would start, because this is not so: {expression.source}")
-    return failing
+
+    def load(need: NeedLoad) -> None:
+        for root, ids in need.wanted.items():
+            records.put(root, facts.load(root, ids), ids)
+
+    failing = [
+        expression.source
+        for expression in (*plan.where, *plan.filter)
+        if not loaded(partial(expression.test, env), load)
+    ]
+    return [f"With this data no run would start, because this is not so: {source}" for source in failing]
 
 
 def _rendered(workspace_id: int, effects: Sequence[Effect], warnings: list[str]) -> dict[int, list[dict[str, Any]]]:

@@ -50,7 +50,22 @@ def advance_batch(limit: int | None = None) -> int:
     count = _batch(lambda: claim(size))
     if count and limit is None:
         _Size.learn(count, time.monotonic() - started)
-    return count or _batch(claim_suspect)
+    return count + (_batch(claim_suspect) if not count or _Suspects.due() else 0)
+
+
+class _Suspects:
+    """When a run that a dead worker held is looked for, although others are due: it must not wait until nobody else is (ERR-11)."""
+
+    EVERY = 0.25  # seconds
+    last = 0.0
+
+    @classmethod
+    def due(cls) -> bool:
+        now = time.monotonic()
+        if now - cls.last < cls.EVERY:
+            return False
+        cls.last = now
+        return True
 
 
 def _batch(take: Callable[[], list[RunState]]) -> int:

@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection, transaction
 
-from automations.engine.expressions import Environment, ExpressionError, compile_expression
+from automations.engine.expressions import ExpressionError, compile_expression
 from automations.engine.kinds import LocalAction, Need, Request
 from automations.engine.moves import Apply, KeepBranch, Load, NextPage, Question
 from automations.engine.outcomes import Failed, Outcome
 from automations.engine.registry import registry
-from automations.engine.scope import NeedLoad, Records, RunData
-from automations.engine.sight import root_ids
+from automations.engine.scope import Records
+from automations.engine.sight import holds
 from automations.engine.walk import Walk
 from automations.services.events import load_events
 from automations.worker.resources import load_resources
@@ -193,17 +193,12 @@ def apply_all(action: Any, requests: Sequence[Request], at: datetime) -> list[Ou
 
 
 def judge(walk: Walk, context: Context, where: str, subjects: Mapping[str, int]) -> bool:
-    """Whether `where` holds of a record of a query, read with the record's own subjects."""
-    ids = root_ids(walk.plan, walk.run, {**walk.run.subjects, **subjects})
-    env = Environment(RunData(context.records, ids, {"now": walk.now}), walk.now, walk.zone)
-    while True:
-        try:
-            return compile_expression(where, walk.plan.names).test(env)
-        except NeedLoad as need:
-            context.load(need.wanted)
-        except ExpressionError as error:
-            log.warning("exec_%s: a record %s cannot be judged: %s", walk.run.id, dict(subjects), error)
-            return False
+    """Whether `where` holds of a record of a query. One that cannot be judged is passed over, visibly."""
+    try:
+        return holds(walk, where, subjects, lambda need: context.load(need.wanted))
+    except ExpressionError as error:
+        log.warning("exec_%s: a record %s cannot be judged: %s", walk.run.id, dict(subjects), error)
+        return False
 
 
 def load_workspaces(ids: Iterable[int]) -> dict[int, dict[str, Any]]:

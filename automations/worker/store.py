@@ -16,7 +16,7 @@ from automations.engine.run_state import Effect, Record, RunState
 from automations.engine.walk import Walk
 from automations.services.cancel import cancel_queued
 from automations.worker.answers import encode, error_of
-from automations.worker.claim import switch
+from automations.worker.claim import without
 from automations.worker.copying import NULL, arrays, field, json_field, moment
 from automations.worker.envelopes import envelope_json
 from automations.worker.jsons import dumps, dumps_or_none
@@ -145,11 +145,9 @@ def _delivery_line(effect: Effect, now: str) -> str:
 
 def _update_runs(cursor: Any, runs: Sequence[RunState]) -> None:
     columns = arrays([_run_row(run) for run in runs])
-    switch(cursor, _SWITCHES, "off")
-    cursor.execute(_UPDATE, columns)
+    without(cursor, _SWITCHES, _UPDATE, columns)
     if cursor.rowcount != len(runs):
         raise LostRun(f"{len(runs) - cursor.rowcount} of {len(runs)} runs had moved")
-    switch(cursor, _SWITCHES, "on")
 
 
 def _run_row(run: RunState) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from automations.engine.schedules import check, local_time, next_fire, problems
@@ -223,6 +223,7 @@ def test_every_calendar_has_a_next_time_that_follows_its_words(after, zone, ordi
 
 @settings(max_examples=300, deadline=None)
 @given(wall=st.datetimes(FROM, TO), zone=st.sampled_from(ZONES))
+@example(wall=FROM.replace(2024, 11, 3, 1, 30, fold=1), zone="America/New_York")  # the first passing, whatever its fold
 def test_the_moment_of_a_wall_time_shows_it_or_is_the_end_of_its_gap(wall, zone):
     place, wall = ZoneInfo(zone), wall.replace(microsecond=0)
     moment = instant(wall, place)

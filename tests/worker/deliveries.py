@@ -69,10 +69,10 @@ class World:
         """A queued delivery of that run's present visit."""
         run = run or self.run()
         now = evaluation_now()
-        effect = fields.pop("effect", 0)
+        effect, visit = fields.pop("effect", 0), fields.pop("visit", run.seq)
         values: dict[str, Any] = {
-            "workspace": self.workspace, "run": run, "visit": run.seq, "effect": effect,
-            "key": delivery_key(run.pk, run.seq, effect), "automation_id": run.automation_id, "step": run.step or "call",
+            "workspace": self.workspace, "run": run, "visit": visit, "effect": effect,
+            "key": delivery_key(run.pk, visit, effect), "automation_id": run.automation_id, "step": run.step or "call",
             "action": action, "kind": envelope.kind, "customer_id": run.customer_id, "to": envelope.to,
             "subject": envelope.subject, "envelope": to_json(envelope), "customer_mail": envelope.customer_mail,
             "money": envelope.money, "waits": envelope.waits, "retries": envelope.retries,

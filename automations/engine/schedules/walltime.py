@@ -25,7 +25,7 @@ def exists(wall: datetime, zone: ZoneInfo) -> bool:
 def instant(wall: datetime, zone: ZoneInfo) -> datetime:
     """The moment that a wall time means: its first passing, or the end of the gap that swallows it."""
     if exists(wall, zone):
-        return wall.replace(tzinfo=zone).astimezone(UTC)
+        return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
     return _end_of_gap(wall, zone)
 
 
