@@ -1,8 +1,13 @@
 """The floor: what a person would write by hand for these workloads and nothing else. psycopg 3, a Python state machine, claims of
-500 with SKIP LOCKED, COPY for logs and outbox, one UPDATE .. FROM. No tenancy, filters, templates, versions, tallies or checks."""
+500 with SKIP LOCKED, COPY for logs and outbox, one UPDATE .. FROM. No tenancy, filters, templates, tallies, conditions or checks.
+
+Tables and indexes are those of the reference loop in PERFORMANCE.md ("Recommended loop"): the run carries its version, its context as
+JSON and the columns of a wait; enrolling is unique for version and event; events can be looked back for; the outbox is unique for run
+and step and has an index of what is unsent."""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,24 +16,31 @@ import psycopg
 BATCH = 500
 SCHEMA = """
 DROP TABLE IF EXISTS floor_event, floor_run, floor_log, floor_outbox;
-CREATE TABLE floor_event (id bigint PRIMARY KEY, name text NOT NULL, subject bigint NOT NULL, payload jsonb NOT NULL);
-CREATE TABLE floor_run (id bigserial PRIMARY KEY, event_id bigint NOT NULL UNIQUE, subject bigint NOT NULL, status smallint NOT NULL
-    DEFAULT 0, node smallint NOT NULL DEFAULT 0, seq int NOT NULL DEFAULT 0, due_at timestamptz, failures int NOT NULL,
-    ended_at timestamptz)
+CREATE TABLE floor_event (id bigint PRIMARY KEY, name text NOT NULL, subject_id bigint NOT NULL, payload jsonb NOT NULL);
+CREATE INDEX ON floor_event (name, subject_id, id);
+CREATE TABLE floor_run (id bigserial PRIMARY KEY, version_id int NOT NULL, subject_id bigint NOT NULL, event_id bigint NOT NULL,
+    status smallint NOT NULL DEFAULT 0, node smallint NOT NULL DEFAULT 0, seq smallint NOT NULL DEFAULT 0, due_at timestamptz,
+    wait_name text, wait_key text, ctx jsonb NOT NULL, updated_at timestamptz NOT NULL DEFAULT now(), UNIQUE (version_id, event_id))
     WITH (fillfactor = 85);
 CREATE INDEX ON floor_run (due_at) WHERE status = 0;
-CREATE TABLE floor_log (run_id bigint, seq int, node smallint, at timestamptz, result text, PRIMARY KEY (run_id, seq));
-CREATE TABLE floor_outbox (run_id bigint, seq int, recipient text, subject text, sent_at timestamptz, PRIMARY KEY (run_id, seq));
-CREATE INDEX ON floor_outbox (run_id) WHERE sent_at IS NULL;
+CREATE INDEX ON floor_run (wait_name, wait_key) WHERE status = 1;
+CREATE TABLE floor_log (run_id bigint, seq smallint, node smallint, at timestamptz, result text, PRIMARY KEY (run_id, seq, at));
+CREATE TABLE floor_outbox (id bigserial PRIMARY KEY, run_id bigint NOT NULL, seq smallint NOT NULL, recipient text NOT NULL,
+    subject text NOT NULL, sent_at timestamptz, UNIQUE (run_id, seq));
+CREATE INDEX ON floor_outbox (id) WHERE sent_at IS NULL;
 """
 _CLAIM = (
-    "SELECT id, subject, node, seq, failures FROM floor_run WHERE status = 0 AND due_at <= now() ORDER BY due_at LIMIT %s "
+    "SELECT id, subject_id, node, seq, ctx::text FROM floor_run WHERE status = 0 AND due_at <= now() ORDER BY due_at LIMIT %s "
     "FOR UPDATE SKIP LOCKED"
 )
 _UPDATE = (
-    "UPDATE floor_run r SET status = u.status, node = u.node, seq = u.seq, due_at = u.due_at, ended_at = u.ended_at FROM "
-    "unnest(%s::bigint[], %s::smallint[], %s::smallint[], %s::int[], %s::timestamptz[], %s::timestamptz[]) "
-    "AS u(id, status, node, seq, due_at, ended_at) WHERE r.id = u.id"
+    "UPDATE floor_run r SET status = u.status, node = u.node, seq = u.seq, due_at = u.due_at, ctx = u.ctx::jsonb, updated_at = now() "
+    "FROM unnest(%s::bigint[], %s::smallint[], %s::smallint[], %s::smallint[], %s::timestamptz[], %s::text[]) "
+    "AS u(id, status, node, seq, due_at, ctx) WHERE r.id = u.id"
+)
+_ENROL = (
+    "INSERT INTO floor_run (version_id, event_id, subject_id, ctx, due_at) SELECT 1, id, subject_id, payload, now() FROM floor_event "
+    "WHERE id = ANY(%s) ON CONFLICT (version_id, event_id) DO NOTHING"
 )
 
 
@@ -46,11 +58,7 @@ def enrol(dsn: str, first: int, count: int) -> None:
             with connection.cursor() as cursor, cursor.copy("COPY floor_event FROM STDIN") as copy:
                 for id in ids:
                     copy.write_row((id, "payment.failed", id, '{"failureCount": 1}'))
-            connection.execute(
-                "INSERT INTO floor_run (event_id, subject, failures, due_at) SELECT id, subject, (payload->>'failureCount')::int, "
-                "now() FROM floor_event WHERE id = ANY(%s)",
-                [list(ids)],
-            )
+            connection.execute(_ENROL, [list(ids)])
             connection.commit()
 
 
@@ -58,7 +66,8 @@ def park(dsn: str, count: int, due: datetime) -> None:
     """`count` runs that stand on a delay, all due at one moment."""
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(
-            "INSERT INTO floor_run (event_id, subject, failures, node, due_at) SELECT g, g, 1, 7, %s FROM generate_series(1, %s) g",
+            "INSERT INTO floor_run (version_id, event_id, subject_id, ctx, node, due_at) SELECT 2, g, g, '{\"failureCount\": 1}', 7, %s "
+            "FROM generate_series(1, %s) g",
             [due, count],
         )
 
@@ -100,7 +109,9 @@ def _walk(
     row: tuple[Any, ...], now: datetime, logs: list[tuple[Any, ...]], outbox: list[tuple[Any, ...]]
 ) -> tuple[Any, ...]:
     """condition, e-mail, a delay already past, condition, e-mail, end; node 7 is the delay of W2."""
-    id, subject, node, seq, failures = row
+    id, subject, node, seq, text = row
+    ctx = json.loads(text)
+    failures = ctx["failureCount"]
     while True:
         seq += 1
         if node in (0, 3):
@@ -115,17 +126,17 @@ def _walk(
             node += 1
         elif node == 7:
             logs.append((id, seq, node, now, "waited"))
-            return (id, 0, 8, seq, now + timedelta(days=30), None)
+            return (id, 0, 8, seq, now + timedelta(days=30), json.dumps(ctx))
         else:
             logs.append((id, seq, node, now, "end"))
-            return (id, 1, node, seq, None, now)
+            return (id, 2, node, seq, None, json.dumps(ctx))
 
 
 def finished(dsn: str) -> tuple[int, int, int]:
     """Completed runs, log rows and outbox rows: the count that follows each measurement."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
-            "SELECT (SELECT count(*) FROM floor_run WHERE status = 1), (SELECT count(*) FROM floor_log), "
+            "SELECT (SELECT count(*) FROM floor_run WHERE status = 2), (SELECT count(*) FROM floor_log), "
             "(SELECT count(*) FROM floor_outbox)"
         ).fetchone()
     assert row is not None
@@ -135,7 +146,7 @@ def finished(dsn: str) -> tuple[int, int, int]:
 def completed(dsn: str) -> int:
     """Completed runs alone: what is asked while the clock runs."""
     with psycopg.connect(dsn) as connection:
-        row = connection.execute("SELECT count(*) FROM floor_run WHERE status = 1").fetchone()
+        row = connection.execute("SELECT count(*) FROM floor_run WHERE status = 2").fetchone()
     assert row is not None
     return int(row[0])
 
