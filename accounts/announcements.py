@@ -7,11 +7,14 @@
     announce(Announcement("stage.entered", workspace_id, customer_id, {"stage": "TRIAL"}, cause))
 
 A listener gets a list, so that a change of 500 customers is one call. One that raises fails the caller's change.
+
+Some changes move or end what the upper apps keep of a customer: runs. The lock order has runs before customers (DESIGN 5.2), so
+such a change asks first, `take_locks_ahead`, and whoever called `lock_ahead` takes the locks that come before the customers'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,3 +90,24 @@ def announce_many(announcements: Sequence[Announcement]) -> None:
         raise ValueError(f"Unknown kinds of announcement: {sorted(unknown)}")
     for listener in _listeners:
         listener(list(announcements))
+
+
+#: Workspace and customers: take what comes before these customers in the lock order, for the rest of the transaction.
+Locker = Callable[[int, Collection[int]], None]
+_lockers: list[Locker] = []
+
+
+def lock_ahead(locker: Locker) -> Locker:
+    """Add somebody who has locks to take before customers are locked, once."""
+    if locker not in _lockers:
+        _lockers.append(locker)
+    return locker
+
+
+def take_locks_ahead(workspace_id: int, customers: Collection[int]) -> None:
+    """Called in the transaction of a change that will move, end or empty what others keep of these customers, before any customer
+    is locked. Without it two who hold a run and its customer would wait for each other (DESIGN 5.2)."""
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("Locks are taken inside the transaction of the change that needs them.")
+    for locker in _lockers:
+        locker(workspace_id, sorted(set(customers)))

@@ -36,9 +36,9 @@ CHECKS: tuple[tuple[str, str, str], ...] = (
             WHERE merged_into_id IS NOT NULL
             UNION ALL
             SELECT way.id, way.workspace_id, c.merged_into_id, way.steps + 1 FROM way
-            JOIN accounts_customer c ON c.id = way.place WHERE c.merged_into_id IS NOT NULL AND way.steps < 100
+            JOIN accounts_customer c ON c.id = way.place WHERE c.merged_into_id IS NOT NULL AND way.steps < 1000
         )
-        SELECT workspace_id, 'cus_' || id AS found FROM way WHERE steps = 100
+        SELECT workspace_id, 'cus_' || id AS found FROM way WHERE steps = 1000
         """,
     ),
     (

@@ -11,14 +11,16 @@ from django.db.models import Q
 
 from accounts import audit
 from accounts.actor import Actor
-from accounts.announcements import Announcement, announce
+from accounts.announcements import Announcement, announce, take_locks_ahead
 from accounts.clock import real_now
 from accounts.errors import Refusal, not_found
 from accounts.ids import public_id
 from accounts.models import Consent, Contact, Customer, CustomerTag, StageEntry, Task
+from accounts.repeating import repeated
 from accounts.services.customers import FIELDS
 from accounts.services.fields import camel
 from accounts.services.locking import lock_customers
+from accounts.services.merged import merged_into
 
 PLACEHOLDER = "Erased customer"
 EMPTY_TEXTS = ("external_id", "email", "segment", "plan", "country", "time_zone", "locale")
@@ -71,14 +73,14 @@ def hashed_address(address: str) -> str:
     return "sha256:" + hashlib.sha256(address.strip().lower().encode()).hexdigest()
 
 
+@repeated
 def erase_customer(*, actor: Actor, customer_id: int, cause: int | None = None) -> Customer:
     """Empty the personal fields of a customer, of the records merged into it and of their tasks. The row stays with a
     placeholder, so that invoices and statistics still point somewhere; listeners end runs and empty their own copies.
     Erasing twice is the same as once."""
     actor.require("customers")
     with transaction.atomic():
-        group = _with_merged(actor.workspace_id, customer_id)
-        locked = lock_customers(group, actor.workspace_id)
+        locked = _locked_group(actor.workspace_id, customer_id)
         if customer_id not in locked:
             raise not_found("customer", public_id("cus", customer_id))
         customer = locked[customer_id]
@@ -90,19 +92,20 @@ def erase_customer(*, actor: Actor, customer_id: int, cause: int | None = None) 
         if customer.erased_at is None:
             _erase_rows(actor.workspace_id, list(locked.values()))
             audit.record(actor, "customer.erase", customer.public_id)
-            announce(Announcement("customer.erased", customer.workspace_id, customer.pk, {"merged": group[1:]}, cause))
+            merged = sorted(locked.keys() - {customer_id})
+            announce(Announcement("customer.erased", customer.workspace_id, customer.pk, {"merged": merged}, cause))
             customer.refresh_from_db()
     return customer
 
 
-def _with_merged(workspace_id: int, customer_id: int) -> list[int]:
-    """The customer and all records merged into it, also through others."""
-    group, fresh = [customer_id], [customer_id]
-    while fresh:
-        found = Customer.objects.filter(workspace_id=workspace_id, merged_into__in=fresh)
-        fresh = [number for number in found.values_list("id", flat=True) if number not in group]
-        group += fresh
-    return group
+def _locked_group(workspace_id: int, customer_id: int) -> dict[int, Customer]:
+    """The customer and all records merged into it, also through others, with what hangs on them locked before. Once the customer
+    is locked nobody is merged into it any more, so that a second look finds those who were meanwhile."""
+    group = [customer_id, *merged_into([customer_id]).get(customer_id, ())]
+    take_locks_ahead(workspace_id, group)
+    locked = lock_customers(group, workspace_id)
+    late = set(merged_into([customer_id]).get(customer_id, ())) - set(group)
+    return {**locked, **lock_customers(late, workspace_id)} if late else locked
 
 
 def _erase_rows(workspace_id: int, customers: list[Customer]) -> None:

@@ -1,4 +1,8 @@
-"""Identifying a visitor and merging two records (C-31, DESIGN 5.5). Erasing is in `erasure`."""
+"""Identifying a visitor and merging two records (C-31, DESIGN 5.5). Erasing is in `erasure`.
+
+What hangs on the two records is locked before they are (`take_locks_ahead`): a worker that holds a run of one of them and is about
+to change its customer is waited for, instead of each waiting for the other.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ from django.db import connection, transaction
 
 from accounts import audit
 from accounts.actor import Actor
-from accounts.announcements import Announcement, announce
+from accounts.announcements import Announcement, announce, take_locks_ahead
 from accounts.clock import evaluation_now, real_now
 from accounts.errors import Refusal, not_found
 from accounts.ids import public_id
 from accounts.models import Consent, Contact, Customer, CustomerTag, StageEntry, Task
+from accounts.repeating import repeated
 from accounts.services.customers import CustomerChange, created, taken, update_customers
 from accounts.services.erasure import hashed_address
 from accounts.services.fields import LENGTHS, MOST_KEYS, clean_fields
@@ -45,6 +50,7 @@ where accounts_consent.state <> 'unsubscribed'
 """
 
 
+@repeated
 def identify_customer(
     *, actor: Actor, customer_id: int, fields: Mapping[str, Any], cause: int | None = None
 ) -> Customer:
@@ -61,6 +67,8 @@ def identify_customer(
         others = sorted(holders(actor.workspace_id, values) - {customer_id})
         if len(others) > 1:
             raise _two_owners(others)
+        if others:  # nothing hangs on a visitor that changes hands when it stays who it is
+            take_locks_ahead(actor.workspace_id, [customer_id, *others])
         locked = lock_customers([customer_id, *others], actor.workspace_id)
         customer = _usable(locked, customer_id)
         if others:
@@ -97,6 +105,7 @@ def _usable(locked: Mapping[int, Customer], number: int) -> Customer:
     return locked[number]
 
 
+@repeated
 def merge_customers(*, actor: Actor, source_id: int, into_id: int, cause: int | None = None) -> Customer:
     """Merge one record into another of the same workspace. What the survivor lacks is taken over, its own values win;
     of the consents the stricter holds. Listeners move runs and billing objects."""
@@ -106,6 +115,7 @@ def merge_customers(*, actor: Actor, source_id: int, into_id: int, cause: int | 
             "invalid", "A customer cannot be merged into itself; name another one.", {"into": public_id("cus", into_id)}
         )
     with transaction.atomic():
+        take_locks_ahead(actor.workspace_id, [source_id, into_id])
         locked = lock_customers([source_id, into_id], actor.workspace_id)
         source, target = _usable(locked, source_id), _usable(locked, into_id)
         return _merge(actor, source, target, cause)

@@ -16,6 +16,7 @@ from accounts.models import Customer
 from accounts.services.customers import created
 from accounts.services.fields import Wrong, clean_fields, merge_metadata, refused_fields
 from accounts.services.known import Key, keys_of, owners_of
+from accounts.services.merged import survivors_of
 
 MOST_TRIES = 5
 INSERT = """
@@ -66,19 +67,16 @@ def resolve_customers(*, workspace_id: int, refs: Sequence[CustomerRef], make: b
 
 def _by_number(workspace_id: int, refs: Sequence[CustomerRef], answers: list[int | Refusal | None]) -> None:
     wanted = {ref.id for ref in refs if ref.id is not None}
-    found: dict[int, int] = {}
-    todo = set(wanted)
-    while todo:
-        rows = Customer.objects.filter(workspace_id=workspace_id, pk__in=todo, erased_at=None)
-        fresh = dict(rows.values_list("id", "merged_into_id"))
-        found |= {number: into or number for number, into in fresh.items()}
-        todo = {into for into in fresh.values() if into is not None} - set(found)
+    if not wanted:
+        return
+    survivors = survivors_of(wanted)
+    places = {survivors.get(number, number) for number in wanted}
+    rows = Customer.objects.filter(workspace_id=workspace_id, pk__in=places, erased_at=None)
+    found = set(rows.values_list("id", flat=True))
     for index, ref in enumerate(refs):
         if ref.id is not None:
-            number = ref.id
-            while number in found and found[number] != number:
-                number = found[number]
-            answers[index] = number if number in found else _unknown(public_id("cus", ref.id))
+            place = survivors.get(ref.id, ref.id)
+            answers[index] = place if place in found else _unknown(public_id("cus", ref.id))
 
 
 def _unknown(name: str) -> Refusal:

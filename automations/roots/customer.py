@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 from pydantic import Field
 
+from accounts.services.merged import survivors_of
 from automations.engine.kinds import Config, Query, Root
 from automations.services.jsontext import loads
 from automations.worker.copying import array
@@ -25,7 +26,7 @@ from accounts_customer c left join accounts_user u on u.id = c.owner_id left joi
 where c.id = any(%(ids)s::bigint[])
 """
 _RESOLVE = """
-select coalesce(c.merged_into_id, c.id), c.id, lower(c.email), c.external_id, c.merged_into_id is null and c.erased_at is null
+select c.merged_into_id, c.id, lower(c.email), c.external_id, c.merged_into_id is null and c.erased_at is null
 from accounts_customer c where c.workspace_id = %(workspace)s and (
     c.id = any(%(ids)s) or (lower(c.email) = any(%(emails)s) and c.email <> '' and c.merged_into_id is null and c.erased_at is null)
     or (c.external_id = any(%(outside)s) and c.external_id <> '' and c.merged_into_id is null and c.erased_at is null))
@@ -72,7 +73,8 @@ class CustomerRoot(Root):
             return {row[0]: _record(row) for row in cursor.fetchall()}
 
     def resolve(self, workspace_id: int, refs: Sequence[Ref]) -> Sequence[Mapping[str, int] | None]:
-        """One query. A reference is an id, `{"externalId": ...}` or `{"email": ...}`; a merged record is the one it went into."""
+        """One query, and one more where a record was merged. A reference is an id, `{"externalId": ...}` or `{"email": ...}`; a
+        merged record is the one in which it lives on."""
         texts = [ref for ref in refs if isinstance(ref, Mapping)]
         wanted: dict[str, Any] = {
             "workspace": workspace_id,
@@ -83,9 +85,10 @@ class CustomerRoot(Root):
         with connection.cursor() as cursor:
             cursor.execute(_RESOLVE, wanted)
             rows = cursor.fetchall()
+        survivors = survivors_of([id for into, id, *_ in rows if into is not None])
         found: dict[Any, Mapping[str, int]] = {}
-        for survivor, id, email, external_id, current in rows:
-            found[id] = {"customer": survivor}
+        for _into, id, email, external_id, current in rows:
+            found[id] = {"customer": survivors.get(id, id)}
             if current:
                 found["email", email] = found["externalId", external_id] = {"customer": id}
         return [found.get(_key(ref)) for ref in refs]

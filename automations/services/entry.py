@@ -18,14 +18,15 @@ from automations.engine import states
 from automations.engine.registry import registry
 from automations.engine.subjects import narrowest
 from automations.models import Automation, Run
-from automations.services.events import NewEvent, load_events, record_events, short
+from automations.services.events import NewEvent, load_events, record_events, shard_of, short
 from automations.services.jsontext import dumps
 from automations.worker import bell
 from automations.worker.batch import Decision, Listening, LiveRun, Occurrence
 from automations.worker.copying import arrays
 from automations.worker.gates import Known, early, entry_key, late
 from automations.worker.hearing import read_listening
-from automations.worker.knowing import know
+from automations.worker.knowing import follow_merged, know
+from automations.worker.locks import hold_shards
 
 RUN_SUBJECTS = frozenset({"invoice", "subscription", "customer"})
 _IDS = "select nextval('automations_run_id_seq') from generate_series(1, %s)"
@@ -198,6 +199,8 @@ def trigger_manually(
     """Start a run of an ACTIVE automation with a manual trigger; it exists when this answers (TRG-03). The same key again answers
     the same run. Refusals `trigger_not_manual`, `wrong_state`, and `not_entered` with the gate in its details."""
     actor.require("operate")
+    # As a router does, before the automation: while it is held the record can neither be merged nor erased (`services/ahead.py`).
+    hold_shards([shard_of(actor.workspace_id, subjects.get("customer"))])
     item = _manual(actor, automation)
     event = NewEvent(
         workspace_id=actor.workspace_id,
@@ -215,6 +218,7 @@ def trigger_manually(
         return _run_of(automation, recorded.id)
     facts = load_events([recorded.id])[recorded.id]
     occurrence = Occurrence(facts, actor.workspace_id, automation.pk, facts.occurred_at)
+    follow_merged([occurrence])
     now = evaluation_now()
     entries = Entries(now, know([occurrence], [item], now))
     decision = entries.try_enter(item, occurrence)

@@ -1,8 +1,8 @@
 """Customers who unsubscribe or are erased: what becomes of their runs (C-15, SUP-04, SUP-06; DESIGN 5.5).
 
-The customer's row is locked here, and the lock order has runs before customers: so runs that a worker is advancing at this very
-moment are not waited for. They are left to an event of the same transaction, which the router, who takes its locks in order,
-ends them by.
+The customer's row is locked here, and the lock order has runs before customers. Who erases has taken the runs before (`ahead`).
+Who unsubscribes waits for nobody: runs that a worker is advancing at this very moment are left to an event of the same transaction,
+which the router, who takes its locks in order, ends them by.
 """
 
 from __future__ import annotations

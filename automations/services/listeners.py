@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from accounts.announcements import Announcement, listen
+from accounts.announcements import Announcement, listen, lock_ahead
 from accounts.clock import refuse_backwards_while
 from automations.models import UNFINISHED, Run
-from automations.services import exports, leaving, merging, rezoning
+from automations.services import ahead, exports, leaving, merging, rezoning
 from automations.services.events import NewEvent, record_events
 from automations.services.mail import ensure_workspace_mail
 
@@ -16,6 +16,7 @@ from automations.services.mail import ensure_workspace_mail
 def connect() -> None:
     """Called once when the app starts."""
     listen(on_announcements)
+    lock_ahead(ahead.hold_runs)
     refuse_backwards_while(any_unfinished_run)
     exports.connect()
 

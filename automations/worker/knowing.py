@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django.db import connection
 
+from accounts.services.merged import survivors_of
 from automations.worker.batch import Listening, Occurrence
 from automations.worker.gates import Known, entry_key
 from automations.worker.hearing import hears
@@ -16,20 +17,12 @@ from automations.worker.reading import Reader
 
 
 def follow_merged(occurrences: Sequence[Occurrence]) -> None:
-    """An event that was recorded for a record which has been merged since is about the survivor."""
-    customers = {item.customer_id for item in occurrences if item.customer_id is not None}
-    if not customers:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select id, merged_into_id from accounts_customer where id = any(%s) and merged_into_id is not null",
-            [sorted(customers)],
-        )
-        into = dict(cursor.fetchall())
+    """An event that was recorded for a record which has been merged since is about the survivor, through however many merges. One
+    query."""
+    into = survivors_of({item.customer_id for item in occurrences if item.customer_id is not None})
     for item in occurrences:
         if item.customer_id in into:
-            subjects = {**item.facts.subjects, "customer": into[item.customer_id]}
-            item.facts = replace(item.facts, subjects=subjects)
+            item.facts = replace(item.facts, subjects={**item.facts.subjects, "customer": into[item.customer_id]})
 
 
 def know(occurrences: Sequence[Occurrence], listening: Sequence[Listening], now: datetime) -> Known:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
 import psycopg
 from django.db import Error, InterfaceError, OperationalError, connection
 
+from accounts.repeating import counted
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: 40001 serialisation failure, 40P01 deadlock, 57P01 admin shutdown, 57P02 crash, 57P03 starting up, 08xxx connection.
 TRANSIENT = frozenset({"40001", "40P01", "57P01", "57P02", "57P03", "08006", "08003", "08001"})
-#: How often each was met by this process; `/metrics` and the race tests read it.
-counted: Counter[str] = Counter()
 
 
 def sqlstate(error: BaseException) -> str | None:
