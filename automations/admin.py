@@ -1,5 +1,9 @@
-"""Registers the admin pages of this app (CONTRACTS 10)."""
+"""Registers the pages of this app in the administration (CONTRACTS 10)."""
 
-from automations.adminsite import automations, records
+from accounts.adminsite.record import add_blocks
+from accounts.models import Customer
+from automations.adminsite import automations, deliveries, events, machinery, runs, versions
 
-__all__ = ["automations", "records"]
+__all__ = ["automations", "deliveries", "events", "machinery", "runs", "versions"]
+
+add_blocks(Customer, runs.of_customer)

@@ -58,7 +58,7 @@ ONWARD_CHROMIUM = _env.onward_chromium
 
 INSTALLED_APPS = [
     "config",  # before django_q: its `qcluster` command is ours
-    "django.contrib.admin",
+    "accounts.adminsite.apps.AdministrationConfig",  # Django's own admin, with our site
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

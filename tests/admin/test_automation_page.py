@@ -39,7 +39,7 @@ class TestReading:
         html = operator.get(page(automation)).content.decode()
         assert "name: Shown &amp; seen" in html
         assert "No problems." in html
-        assert "DRAFT" in html
+        assert re.search(r'<span class="pill pill-draft">.*Draft</span>', html)
 
     def test_without_a_draft_the_active_version_is(self, operator: Client, workspace: Workspace) -> None:
         automation = published(workspace, TAGGING)
@@ -112,7 +112,7 @@ class TestSave:
         html = answer.content.decode()
         assert answer.status_code == 400
         assert "name: twice" in html
-        assert '<a href="#line-2">line 2</a>' in html
+        assert '<a href="#line-2" autofocus>line 2</a>' in html
         assert shown(automation) == before
 
     def test_somebody_elses_save_is_not_overwritten(self, operator: Client, workspace: Workspace) -> None:

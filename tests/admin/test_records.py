@@ -10,21 +10,22 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from accounts.adminsite.keyset import KeysetChangeList
+from accounts.adminsite.record import RecordAdmin
 from accounts.models import Workspace
 from automations import models
-from automations.adminsite.keyset import KeysetChangeList, ReadOnlyKeysetAdmin
 from tests.automations import TAGGING, WAITING, made, published, queue, started
 from tests.factories import make_customer
 from tests.worker.living import happen, settle
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("real_clock")]
 
-READ_ONLY = [model for model, page in admin.site._registry.items() if isinstance(page, ReadOnlyKeysetAdmin)]
+READ_ONLY = [model for model, page in admin.site._registry.items() if isinstance(page, RecordAdmin)]
 
 
 def address(model: type, *parts: object) -> str:
     tail = "".join(f"{part}/" for part in parts)
-    return f"/admin/automations/{model._meta.model_name}/{tail}"
+    return f"/admin/{model._meta.app_label}/{model._meta.model_name}/{tail}"
 
 
 @pytest.fixture
@@ -63,23 +64,6 @@ def test_nothing_can_be_added_changed_or_deleted(operator: Client, history: dict
         assert model.objects.filter(pk=row.pk).values().get() == before
 
 
-def test_a_run_shows_its_log(operator: Client, history: dict) -> None:
-    html = operator.get(address(models.Run, history[models.Run].pk, "change")).content.decode()
-    assert "The newest 100 rows" in html
-    assert re.search(r"<td>1\.0</td><td>tag</td><td>add_tag</td>\s*<td>succeeded</td>", html)
-    assert f"dlv_{history[models.Delivery].pk}" in html
-
-
-def test_the_log_stops_at_a_hundred_rows(operator: Client, history: dict) -> None:
-    run = history[models.Run]
-    row = models.StepLog.objects.get(run_id=run.pk)
-    fields = {field.attname: getattr(row, field.attname) for field in models.StepLog._meta.concrete_fields}
-    models.StepLog.objects.bulk_create(models.StepLog(**{**fields, "seq": seq}) for seq in range(2, 152))
-    html = operator.get(address(models.Run, run.pk, "change")).content.decode()
-    assert len(re.findall(r"<td>\d+\.0</td>", html)) == 100
-    assert "<td>151.0</td>" in html
-
-
 def test_an_event_shows_what_became_of_it(operator: Client, history: dict) -> None:
     html = operator.get(address(models.Event, history[models.Event].pk, "change")).content.decode()
     assert "filter" in html
@@ -100,7 +84,7 @@ def test_a_version_shows_its_text_and_a_delivery_its_run(operator: Client, histo
 
 
 def test_pages_go_by_key(operator: Client, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("automations.adminsite.records.RunAdmin.list_per_page", 3)
+    monkeypatch.setattr("automations.adminsite.runs.RunAdmin.list_per_page", 3)
     runs = started(published(workspace, TAGGING), 7)
     seen: list[str] = []
     page = address(models.Run)
@@ -159,4 +143,4 @@ def test_an_event_is_found_by_the_key_of_its_source(operator: Client, history: d
 def test_lists_are_those_without_counts() -> None:
     pages = [page for model, page in admin.site._registry.items() if model._meta.app_label == "automations"]
     assert len(pages) >= 10
-    assert all(page.get_changelist(None) is KeysetChangeList for page in pages)
+    assert all(issubclass(page.get_changelist(None), KeysetChangeList) for page in pages)
