@@ -3,7 +3,7 @@ and in forked worker processes that do what `manage.py work` does, deliveries ap
 
 from __future__ import annotations
 
-import time
+import threading
 from datetime import datetime
 from typing import Any
 
@@ -17,8 +17,7 @@ from automations.models import Automation, Version
 from automations.services.drafts import create_automation
 from automations.services.events import NewEvent, record_events
 from automations.services.publish import activate
-from automations.worker import poison
-from automations.worker.loop import advance_work, settle_memory
+from automations.worker.loop import Loop
 
 BATCH = 500
 W1 = """
@@ -117,17 +116,17 @@ def park(workspace_id: int, customers: list[int], count: int, due: datetime) -> 
 
 
 def work(stop: Any) -> None:
-    """One worker process."""
+    """One worker process: the loop of `manage.py work`, deliveries apart."""
     connections.close_all()
-    settle_memory()
-    poison.start()
-    try:
-        while not stop.is_set():
-            if not advance_work():
-                time.sleep(0.005)
-    finally:
-        poison.stop()
-        connections.close_all()
+    loop = Loop(deliver=False)
+
+    def end() -> None:
+        stop.wait()
+        loop.stop()
+
+    threading.Thread(target=end, daemon=True).start()
+    loop.run()
+    connections.close_all()
 
 
 def finished() -> tuple[int, int, int]:

@@ -182,12 +182,10 @@ def _refuse_other_bodies(events: Sequence[NewEvent], bodies: Sequence[_Body], kn
             raise Refusal("event_conflict", message, {"index": index, "id": event.key})
 
 
-LOAD = """
-select e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text
-from automations_event e
-left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at
-where e.id = any(%s)
-"""
+_CONTENT = """c.payload::text, c.snapshot::text from automations_event e
+left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at where e.id = any(%s)"""
+LOAD = f"select e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, {_CONTENT}"
+TRIGGERS = f"select e.id, e.name, {_CONTENT}"
 KEPT = """
 select r.event_id, i.snapshot
 from automations_event e
@@ -201,29 +199,51 @@ where e.id = any(%s) and i.snapshot is not null
 def load_events(ids: Collection[int]) -> dict[int, EventFacts]:
     """The events of these ids, in one query; where the content's partition is gone, from the inputs of their unfinished runs
     (`run_input.snapshot`, as `{"payload", "snapshot"}`). Unknown ids are absent."""
-    if not ids:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(LOAD, [sorted(ids)])
-        rows = cursor.fetchall()
-        gone = sorted(row[0] for row in rows if row[7] is None)
-        kept: dict[int, Any] = {}
-        if gone:
-            cursor.execute(KEPT, [gone])
-            kept = {id: loads(text) for id, text in cursor.fetchall()}
+    rows, kept = _read(LOAD, ids)
     return {row[0]: facts_of(row, kept.get(row[0])) for row in rows}
+
+
+def load_triggers(ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """What the root `trigger` reads of these events, and nothing else of them."""
+    rows, kept = _read(TRIGGERS, ids)
+    return {row[0]: _trigger(row[1], *_content(row, kept.get(row[0]))) for row in rows}
+
+
+def _read(statement: str, ids: Collection[int]) -> tuple[list[Any], dict[int, Any]]:
+    """The rows, and the content of those whose partition is gone."""
+    if not ids:
+        return [], {}
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [sorted(ids)])
+        rows = cursor.fetchall()
+        gone = sorted(row[0] for row in rows if row[-2] is None)
+        if not gone:
+            return rows, {}
+        cursor.execute(KEPT, [gone])
+        return rows, {id: loads(text) for id, text in cursor.fetchall()}
+
+
+def _content(row: Sequence[Any], kept: Mapping[str, Any] | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Payload and snapshot, which end the row as texts."""
+    if row[-2] is None:
+        kept = kept or {}
+        return kept.get("payload", {}), kept.get("snapshot", {})
+    return loads(row[-2]), loads(row[-1])
+
+
+def _trigger(name: str, payload: Mapping[str, Any], snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    return _dressed(name, {**snapshot, **payload})
 
 
 def facts_of(row: Sequence[Any], kept: Mapping[str, Any] | None = None) -> EventFacts:
     """Facts of one row (id, name, subjects, occurred_at, origin, cause_run, depth, payload, snapshot)."""
-    id, name, subjects, occurred_at, origin, cause_run, depth, payload_text, snapshot_text = row
-    payload = loads(payload_text) if payload_text is not None else (kept or {}).get("payload", {})
-    snapshot = loads(snapshot_text) if snapshot_text is not None else (kept or {}).get("snapshot", {})
+    id, name, subjects, occurred_at, origin, cause_run, depth, *_ = row
+    payload, snapshot = _content(row, kept)
     return EventFacts(
         id=id,
         name=name,
         subjects=loads(subjects),
-        trigger=_dressed(name, {**snapshot, **payload}),
+        trigger=_trigger(name, payload, snapshot),
         payload=payload,
         occurred_at=occurred_at,
         origin=origin,

@@ -20,7 +20,7 @@ from automations.engine.registry import registry
 from automations.engine.scope import Records
 from automations.engine.sight import holds
 from automations.engine.walk import Walk
-from automations.services.events import load_events
+from automations.services.events import load_triggers
 from automations.worker.resources import load_resources
 from automations.worker.retrying import is_surroundings
 
@@ -173,7 +173,7 @@ USING (workspace_id, customer_id, automation_id, step)
 
 def _read(root: str, ids: Sequence[int]) -> Mapping[int, Any]:
     if root == "trigger":
-        return {id: facts.trigger for id, facts in load_events(ids).items()}
+        return load_triggers(ids)
     return registry.roots[root].load(ids)
 
 

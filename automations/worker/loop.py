@@ -149,12 +149,13 @@ SELECT least(
 
 
 class Loop:
-    """A worker process for ever: one thread advances, one delivers, so that a slow receiver delays no run."""
+    """A worker process for ever: one thread advances, one delivers (unless told not to), so that a slow receiver delays no run."""
 
-    def __init__(self) -> None:
+    def __init__(self, deliver: bool = True) -> None:
         self.stopping = threading.Event()
         self._rung = threading.Event()  # something may be there to deliver
-        self._delivering = threading.Thread(target=self._deliveries, name="deliveries", daemon=True)
+        work = self._deliveries if deliver else self.stopping.wait
+        self._delivering = threading.Thread(target=work, name="deliveries", daemon=True)
 
     def stop(self) -> None:
         """Take nothing new; what is at hand is finished."""
