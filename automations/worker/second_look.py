@@ -3,7 +3,7 @@
 A router that works while a run is being parked does not find it. The parking transaction therefore leaves a row; after its commit
 any worker takes the row, waits for the routers that hold the customer's shard, and looks over the events which were routed since
 the parking began. Events that nobody has routed yet are left to the routers, who see the parked run now: so each event meets each
-wait once.
+wait once. Events of records that were merged into the customer are the customer's (DESIGN 5.5), and so are their shards.
 
 A batch that raises is halved, as everywhere in the worker. The one wait that cannot be judged fails its own run, visibly at its step
 (DESIGN 5.2, "Failure stays alone"; ERR-11): left parked it would wait for an event that has come. Nothing is failed for a fault of
@@ -13,12 +13,13 @@ the server, and the row of a run whose version cannot be compiled here stays for
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from django.db import connection, transaction
 
 from accounts.clock import evaluation_now
+from accounts.services.merged import merged_into
 from automations.services.events import facts_of, shard_of
 from automations.worker import bell, wake
 from automations.worker.batch import LiveRun, Occurrence
@@ -42,13 +43,14 @@ _DONE = "delete from automations_secondlook where run_id = any(%s)"
 # Runs that somebody is advancing at this moment keep their row for the next pass; nobody waits for anybody.
 _FREE = "select id from automations_run where id = any(%s) order by id for no key update skip locked"
 _EVENTS = """
-select l.run_id, e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text,
-    e.workspace_id, e.only_automation, e.recorded_at
-from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[])
-    l (run_id, workspace_id, customer_id, since, created_at, name)
+select l.run_id, e.id, e.name, case when e.customer_id = l.customer_id then e.subjects
+    else e.subjects || jsonb_build_object('customer', l.customer_id) end, e.occurred_at, e.origin, e.cause_run, e.depth,
+    c.payload::text, c.snapshot::text, e.workspace_id, e.only_automation, e.recorded_at
+from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[])
+    l (run_id, workspace_id, customer_id, record, since, created_at, name)
 cross join lateral (
     select * from automations_event e
-    where e.workspace_id = l.workspace_id and e.customer_id = l.customer_id and e.id > l.since and e.name = l.name
+    where e.workspace_id = l.workspace_id and e.customer_id = l.record and e.id > l.since and e.name = l.name
         and e.routed_at >= l.created_at
     order by e.id limit %s) e
 left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at
@@ -109,11 +111,20 @@ def _take(ids: Sequence[int]) -> dict[int, Look]:
     before, which begins later."""
     with connection.cursor() as cursor:
         cursor.execute(_CUSTOMERS, [list(ids)])
-        shards = {shard_of(workspace, customer) for workspace, customer in cursor.fetchall()}
+        pairs = cursor.fetchall()
+        records = _records({customer for _, customer in pairs})
+        shards = {shard_of(workspace, record) for workspace, customer in pairs for record in records[customer]}
         hold_shards(shards)
         cursor.execute(_FREE, [sorted(ids)])
         cursor.execute(_LOOKS, [[row[0] for row in cursor.fetchall()]])
         return {row[0]: row for row in cursor.fetchall() if shard_of(row[1], row[2]) in shards}
+
+
+def _records(customers: Collection[int | None]) -> dict[int | None, list[int | None]]:
+    """Under which records the events of each customer were recorded: events keep the id of a record that was merged since, and who
+    was merged while its run parked is one person with the survivor."""
+    merged = merged_into([customer for customer in customers if customer is not None])
+    return {customer: [customer, *merged.get(customer or 0, ())] for customer in customers}
 
 
 def _finish(ids: Sequence[int]) -> None:
@@ -155,7 +166,12 @@ def _woken(runs: Sequence[LiveRun], looks: dict[int, Look]) -> list[LiveRun]:
 
 def _missed(runs: Sequence[LiveRun], looks: dict[int, Look]) -> list[tuple[int, Occurrence]]:
     """Run and event, oldest events first: those that were routed since the run began to park."""
-    rows = [(run.id, run.workspace_id, run.customer_id, *looks[run.id][3:5], run.wait_name) for run in runs]
+    records = _records({run.customer_id for run in runs})  # read again: the shards and runs are locked now
+    rows = [
+        (run.id, run.workspace_id, run.customer_id, record, *looks[run.id][3:5], run.wait_name)
+        for run in runs
+        for record in records[run.customer_id]
+    ]
     if not rows:
         return []
     with connection.cursor() as cursor:

@@ -23,7 +23,8 @@ from automations.doctor.run import examine
 from automations.models import Automation, Run
 from automations.services import ahead
 from automations.services.entry import trigger_manually
-from automations.worker import advance
+from automations.services.pause import pause_automation, resume_automation
+from automations.worker import advance, second_look
 from automations.worker.advance import advance_batch
 from automations.worker.retrying import retrying
 from tests.chaos.blocking import until_blocked
@@ -272,3 +273,102 @@ class TestMergeAgainstErase:  # SUP-06
         looks = iter([merged_into, lambda ids: {}] * FEW)
         monkeypatch.setattr(erasure, "merged_into", lambda ids: next(looks)(ids))
         assert self.left(workspace, FEW, monkeypatch) == FEW
+
+
+class TestMergeAgainstParking:  # W1, DESIGN 5.2 and 5.5
+    """An event is recorded for a record that is merged while its run parks, or was merged before: the run wakes."""
+
+    FLOW = "steps: [{id: w, type: wait_until, event: ping, filter: event.seats > 5}, {type: stop}]"
+
+    def lost(self, workspace: Workspace, rounds: int) -> int:
+        """How many runs still wait although their person's event was routed."""
+        automation = live(workspace, self.FLOW)
+        orders = [self.event_then_merge, self.merge_then_event, self.merged_before, self.straddling]
+        for number in range(rounds):
+            orders[number % 4](make_customer(workspace), make_customer(workspace))
+            settle()
+        assert Run.objects.filter(automation=automation).count() == rounds
+        return Run.objects.filter(automation=automation, status="WAITING_FOR_EVENT").count()
+
+    def due(self, customer: Customer) -> None:
+        happen(customer)
+        route_all()
+
+    def advance(self) -> None:
+        assert advance_batch() or advance_batch()
+
+    def ping(self, customer: Customer) -> None:
+        happen(customer, "ping", {"seats": 9})
+        route_all()
+
+    def event_then_merge(self, old: Customer, new: Customer) -> None:
+        """The event is routed while the run parks, and the merge waits for the run."""
+        self.due(old)
+        with transaction.atomic():
+            self.advance()
+            Racer(lambda: self.ping(old)).result()
+            merger = Racer(lambda: merge(old, new))
+            assert until_blocked(merger)
+        merger.result()
+
+    def merge_then_event(self, old: Customer, new: Customer) -> None:
+        """The merge waits for the run that parks, and then the event comes: it is routed when the merge has been made."""
+        self.due(old)
+        with transaction.atomic():
+            self.advance()
+            merger = Racer(lambda: merge(old, new))
+            assert until_blocked(merger)
+            Racer(lambda: self.ping(old)).result()
+        merger.result()
+
+    def merged_before(self, old: Customer, new: Customer) -> None:
+        """The survivor's run parks while an event of the record that it took in is routed, as one of the survivor."""
+        merge(old, new)
+        self.due(new)
+        with transaction.atomic():
+            self.advance()
+            Racer(lambda: self.ping(old)).result()
+
+    def straddling(self, old: Customer, new: Customer) -> None:
+        """The same, and the router commits after the look began: it holds the shard of the record that ceased."""
+        merge(old, new)
+        self.due(new)
+        looked, go = threading.Event(), threading.Event()
+
+        def slow() -> None:
+            with transaction.atomic():
+                self.ping(old)
+                looked.set()
+                assert go.wait(20)
+
+        with transaction.atomic():
+            self.advance()
+            router = Racer(slow)
+            assert looked.wait(20)
+        looker = Racer(second_look.look_again)
+        until_blocked(looker)
+        go.set()
+        router.result()
+        looker.result()
+
+    def test_no_wake_is_lost(self, workspace: Workspace) -> None:
+        assert self.lost(workspace, ROUNDS) == 0
+        assert Run.objects.exclude(status="COMPLETED").count() == 0
+        assert [finding.as_json() for finding in examine(only=["W1", "W2", "W3.rest"])] == []
+
+    def test_without_the_merged_records_wakes_are_lost(self, workspace: Workspace, monkeypatch: Any) -> None:
+        monkeypatch.setattr(second_look, "merged_into", lambda ids: {})
+        assert self.lost(workspace, 8) >= 6
+
+    def test_a_hold_over_a_merge_loses_none_either(self, workspace: Workspace) -> None:
+        automation, actor = live(workspace, self.FLOW), actor_of(workspace)
+        old, new = make_customer(workspace), make_customer(workspace)
+        self.due(old)
+        settle()
+        pause_automation(actor=actor, automation_id=automation.pk, in_flight="hold")
+        self.ping(old)
+        merge(old, new)
+        resume_automation(actor=actor, automation_id=automation.pk, held="continue")
+        settle()
+        [run] = Run.objects.filter(automation=automation)
+        assert (run.status, run.customer_id) == ("COMPLETED", new.pk)
