@@ -13,12 +13,11 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Field, JSONField, Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from accounts.adminsite.keyset import KeysetAdmin
-from accounts.adminsite.look import NONE, data, id_link, moment, row_link, yes_no
+from accounts.adminsite.look import NONE, data, id_link, list_address, moment, row_link, yes_no
 
 TEMPLATE = "admin/onward/record.html"
 
@@ -132,17 +131,19 @@ class RecordAdmin(KeysetAdmin):
         row = self.get_object(request, unquote(object_id))
         if row is None:
             messages.warning(request, f"There is no {self.opts.verbose_name} {object_id[:40]} here.")
-            return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
+            return HttpResponseRedirect(list_address(self.model))
         return TemplateResponse(request, self.page_template, self.context(request, row))
 
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """What the template shows."""
+        filters = request.GET.get("_changelist_filters", "")  # Django's own note of where the list was
         added = [block for extend in _added.get(self.model, ()) for block in extend(row)]
         return {
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": self.heading(row),
             "list_title": self.title or capfirst(self.opts.verbose_name_plural),
+            "list_address": list_address(self.model) + (f"?{filters}" if filters else ""),
             "row": row,
             "public_id": self.public_id(row),
             "workspace": getattr(row, "workspace", None),

@@ -58,6 +58,7 @@ class EventShapeAdmin(RecordAdmin):
 
     place = 30
     about = "Which fields custom events had lately; validation goes by them."
+    empty_text = "No custom events yet."
     list_display = ("name", "fields_of", shown_at("seen_at", "last seen"), "workspace")
     related = ("workspace",)
     shown = ("paths", "seen_at")

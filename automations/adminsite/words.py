@@ -176,12 +176,15 @@ def _acting(step: str, delivery: Delivery | None) -> Notice:
 
 
 def _due(run: Run, step: str, now: datetime) -> Notice:
-    if run.due_at is not None and run.due_at > now:
-        again = format_html("Tries “{}” again (try {} failed)", step, run.attempt) if run.attempt else None
-        text = again or format_html("Waits in “{}”", step)
-        return Notice("wait", format_html("{} until {}.", text, _ahead(run.due_at, now)), "hourglass")
-    at = format_html(" and stands before “{}”", step) if step else ""
-    return Notice("run", format_html("Due since {}{}. The next free worker takes it.", moment(run.due_at), at), "open")
+    if run.due_at is None or run.due_at <= now:
+        at = format_html(" and stands before “{}”", step) if step else ""
+        return Notice(
+            "run", format_html("Due since {}{}. The next free worker takes it.", moment(run.due_at), at), "open"
+        )
+    if run.attempt:
+        text = format_html("Try {} of “{}” failed; the next is due {}.", run.attempt, step, _ahead(run.due_at, now))
+        return Notice("wait", text, "hourglass")
+    return Notice("wait", format_html("Waits in “{}” until {}.", step, _ahead(run.due_at, now)), "hourglass")
 
 
 def _ahead(at: datetime | None, now: datetime) -> SafeString:
