@@ -26,11 +26,11 @@ def test_workers_that_die_together_are_started_again(victims: int) -> None:
         happen(make_customer(automation.workspace))
     connections.close_all()  # as `work` does before it forks
     parent = _Parent(2, until_idle=True)
-    for child in parent._children[:victims]:
+    for child in parent.children[:victims]:
         psutil.Process(child.pid).send_signal(signal.SIGKILL)
         child.join()
     parent.watch()
-    assert [child.exitcode for child in parent._children] == [0, 0]
+    assert [child.exitcode for child in parent.children] == [0, 0]
     assert set(Run.objects.filter(automation=automation).values_list("status", flat=True)) == {"COMPLETED"}
     assert Run.objects.filter(automation=automation).count() == 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from automations.worker import run
 
@@ -26,12 +26,15 @@ class Command(BaseCommand):
         parser.add_argument("--workspace", help="accepted for uniformity; a worker serves all workspaces")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        done = run.work(
-            processes=options["processes"],
-            until_idle=options["until_idle"],
-            once=options["job"] if options["once"] else None,
-            now=options["now"],
-            through=options["through"],
-        )
+        try:
+            done = run.work(
+                processes=options["processes"],
+                until_idle=options["until_idle"],
+                once=options["job"] if options["once"] else None,
+                now=options["now"],
+                through=options["through"],
+            )
+        except run.WorkersFailed as error:
+            raise CommandError(str(error)) from error
         if done is not None:
             self.stdout.write(f"{done} done")
