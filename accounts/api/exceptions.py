@@ -11,11 +11,12 @@ from django.core.exceptions import PermissionDenied, RequestDataTooBig, Suspicio
 from django.core.signals import got_request_exception
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
-from psycopg.errors import ReadOnlySqlTransaction
+from psycopg.errors import LockNotAvailable, ReadOnlySqlTransaction
 from rest_framework import exceptions
 from rest_framework.response import Response
 
 from accounts.errors import Refusal
+from accounts.repeating import is_contended
 
 logger = logging.getLogger("onward.api")
 
@@ -46,6 +47,8 @@ def as_refusal(exc: Exception) -> Refusal | None:
         return Refusal("malformed", "The request cannot be read.")
     if isinstance(exc, PermissionDenied):
         return Refusal("role_missing", "This is not allowed to you.")
+    if isinstance(exc, OperationalError) and (is_contended(exc) or isinstance(exc.__cause__, LockNotAvailable)):
+        return Refusal("unavailable", "Others are changing the same records at this moment; send the request again.")
     if isinstance(exc, (OperationalError, InterfaceError)) or isinstance(exc.__cause__, ReadOnlySqlTransaction):
         return Refusal("unavailable", "The database is away or read-only at the moment; try again soon.")
     return None

@@ -3,7 +3,8 @@
 The whole request and its stored answer are one transaction: either both are there or neither, whatever dies when. A
 second request with the key that comes while the first is running finds an advisory lock and is told so; the lock ends
 with the transaction, so nothing has to be cleaned up. Refusals are not stored: they wrote nothing and may be asked
-again."""
+again. A request that was broken off for another's sake (a deadlock) is made again here, since it is one transaction. Long
+work that follows the change is done behind the commit (`accounts.afterwards`): its locks are not held meanwhile."""
 
 from __future__ import annotations
 
@@ -16,10 +17,12 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.http import HttpResponse, HttpResponseBase
 
+from accounts.afterwards import Work, do, keeping
 from accounts.api.bodies import raw_body
 from accounts.api.requests import Request
 from accounts.errors import Refusal
 from accounts.models import Idempotency
+from accounts.repeating import repeat
 
 KEPT = timedelta(hours=24)
 LONGEST_KEY = 255
@@ -44,6 +47,21 @@ def once(
 ) -> HttpResponseBase:
     """The answer of `handle` (rendered), or the one that the key was given before. `secret` names top-level keys of the
     answer that are not stored: they are null when it is given again."""
+
+    def attempt() -> tuple[HttpResponseBase, list[Work]]:
+        with keeping() as following:
+            return _once(request, key, handle, secret), following
+
+    answer, following = attempt() if connection.in_atomic_block else repeat(attempt)
+    if answer.status_code < 400:
+        for work in following:
+            do(work)
+    return answer
+
+
+def _once(
+    request: Request, key: str, handle: Callable[[], HttpResponseBase], secret: Collection[str]
+) -> HttpResponseBase:
     workspace_id = request.actor.workspace_id
     endpoint = f"{request.method} {request.path}"[:300]
     sha256 = hashlib.sha256(raw_body(request)).hexdigest()

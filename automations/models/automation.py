@@ -43,6 +43,7 @@ class Automation(models.Model):
     release_mark = models.BigIntegerField(null=True)  # after a resume: held runs up to that id are to go on
     release_how = models.CharField(max_length=8, blank=True, default="")  # continue, skip, reanchor
     release_at = models.DateTimeField(null=True)  # when the clocks of held runs began to run again
+    enrol_after = models.BigIntegerField(null=True)  # an enrolment under way: records up to this id are enrolled
     sweep = models.BooleanField(default=False)  # rows have still to follow a mark (services/inflight.py)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -1,7 +1,9 @@
-"""Runs in flight when an automation is paused, resumed or published anew (DESIGN 5.5, PAU-04 to 12).
+"""Runs in flight when an automation is paused, resumed or published anew (DESIGN 5.5, PAU-04 to 12), and records that are
+enrolled when it is activated (DESIGN 5.1).
 
 The pause writes one mark on the automation in its own transaction; claims obey it from that moment. The rows follow here in
-chunks: in the request itself as far as it goes, then by the workers, so that a process that dies on the way loses nothing.
+chunks: behind the commit of the request as far as it goes, then by the workers, so that a process that dies on the way loses
+nothing. An enrolment is a mark as well: how far it has come.
 
 What a hold freezes stands in `run.held`: `{by, status, parkedOn, dueAt, remaining, waitName, waitKey, deafSince}`, `remaining` in
 seconds of the evaluation clock, counted from the pause, `deafSince` the real time since which events did not find it waiting.
@@ -18,6 +20,7 @@ from django.db import connection, transaction
 
 from automations.models import Automation
 from automations.services.cancel import end_runs
+from automations.services.enrolment import enrol_page
 from automations.worker.bell import ring
 from automations.worker.retrying import is_surroundings
 
@@ -57,6 +60,7 @@ def follow(automation_id: int, limit: int = CHUNK) -> int:
     if automation is None:
         return 0
     changed = _cancel(automation, limit) or _hold(automation, limit) or _release(automation, limit)
+    changed = changed or enrol_page(automation, limit)
     if not changed:
         _settle(automation)
     return changed

@@ -8,6 +8,7 @@ from django.db import transaction
 from django.db.models import Max
 
 from accounts.actor import Actor
+from accounts.afterwards import afterwards
 from accounts.audit import record
 from accounts.clock import evaluation_now
 from accounts.errors import Refusal, invalid
@@ -24,8 +25,8 @@ HELD = ("continue", "skip", "reanchor")
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """The automation after the change, and its runs: `unfinished` still there, `cancelled` and `held` by this call. Where more
-    are marked than one call can follow, the workers do the rest; the counts say what the mark covers."""
+    """The automation after the change, and its runs: `unfinished` that go on, `cancelled` and `held` by this call. The counts say
+    what the marks cover: the rows follow them afterwards, as far as one call goes, and the workers do the rest."""
 
     automation: Automation
     unfinished: int
@@ -40,7 +41,7 @@ def pause_automation(*, actor: Actor, automation_id: int, in_flight: str = "fini
     if in_flight not in IN_FLIGHT:
         raise invalid("inFlight", f"must be one of {', '.join(IN_FLIGHT)}.")
     covered = _close(actor, automation_id, in_flight)
-    follow_all(automation_id)
+    afterwards(lambda: follow_all(automation_id))
     automation = find_automation(actor, automation_id)
     cancelled, held = (covered if in_flight == choice else 0 for choice in ("cancel", "hold"))
     return InFlight(automation, unfinished_runs(automation), cancelled, held)
@@ -66,6 +67,7 @@ def _mark(automation: Automation, in_flight: str) -> None:
     automation.state = AutomationState.PAUSED
     automation.in_flight = in_flight
     automation.paused_at = evaluation_now()
+    automation.enrol_after = None  # its records would be refused at the entrance; who wants them enrols them again
     if in_flight == "cancel":
         automation.cancel_mark, automation.cancel_reason, automation.hold_mark = mark, "cancelled_on_pause", None
     elif in_flight == "hold":
@@ -83,7 +85,7 @@ def resume_automation(*, actor: Actor, automation_id: int, held: str | None = No
     if held is not None and held not in HELD:
         raise invalid("held", f"must be one of {', '.join(HELD)}.")
     _open(actor, automation_id, held)
-    follow_all(automation_id)
+    afterwards(lambda: follow_all(automation_id))
     automation = find_automation(actor, automation_id)
     return InFlight(automation, unfinished_runs(automation))
 
@@ -126,6 +128,6 @@ def last_run(automation: Automation) -> int:
 
 
 def unfinished_runs(automation: Automation) -> int:
-    """How many runs have not ended: counted over the index of unfinished runs alone."""
+    """How many runs have not ended and are not marked to be cancelled: counted over the index of unfinished runs alone."""
     runs = Run.objects.filter(workspace_id=automation.workspace_id, automation_id=automation.pk, ended_at__isnull=True)
-    return runs.count()
+    return runs.filter(pk__gt=automation.cancel_mark or 0).count()

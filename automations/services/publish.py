@@ -10,6 +10,7 @@ from django.db import transaction
 from django.db.models import Count
 
 from accounts.actor import Actor
+from accounts.afterwards import afterwards
 from accounts.audit import record
 from accounts.clock import evaluation_now
 from accounts.errors import Refusal, invalid
@@ -21,8 +22,14 @@ from automations.models import Automation, AutomationState, Run, Version, Versio
 from automations.services.copies import copy_definition, heard
 from automations.services.drafts import Check, Draft, check_version, insert_automation, write_draft
 from automations.services.enrolment import would_enrol
-from automations.services.entry import enrol_existing as enrol_records
-from automations.services.find import draft_of, find_automation, find_version, locked_automation, need_draft
+from automations.services.find import (
+    draft_of,
+    find_automation,
+    find_version,
+    locked_automation,
+    need_draft,
+    need_state,
+)
 from automations.services.inflight import follow_all
 from automations.services.limits import check_count, check_depth, plan_of, stage_ids
 from automations.services.pause import last_run, unfinished_runs
@@ -75,17 +82,31 @@ def activate(
     if runs not in RUNS:
         raise invalid("runs", f"must be one of {', '.join(RUNS)}.")
     automation = find_automation(actor, automation_id)
-    if not (enrol_existing and automation.state == AutomationState.ACTIVE and draft_of(automation) is None):
-        automation = _publish(actor, automation_id, runs, revision)
-        follow_all(automation_id)
-    if enrol_existing:  # behind the commit: recording many events must not keep routers waiting for the automation
-        looked = enrol_records(automation)
-        record(actor, "automation.enrol", automation.public_id, None, {"records": looked})
+    if enrol_existing and automation.state == AutomationState.ACTIVE and draft_of(automation) is None:
+        _enrol_again(actor, automation_id)
+    else:
+        _publish(actor, automation_id, runs, revision, enrol_existing)
+    # Behind the commit: ending and recording thousands of rows must not keep routers waiting for the automation.
+    afterwards(lambda: follow_all(automation_id))
     return find_automation(actor, automation_id)
 
 
 @transaction.atomic
-def _publish(actor: Actor, automation_id: int, runs: str, revision: int | None) -> Automation:
+def _enrol_again(actor: Actor, automation_id: int) -> None:
+    automation = locked_automation(actor, automation_id)
+    need_state(automation, AutomationState.ACTIVE)
+    _mark_enrolment(actor, automation)
+    automation.save()
+
+
+def _mark_enrolment(actor: Actor, automation: Automation) -> None:
+    """From its first record on; `inflight.follow` goes through them, page by page."""
+    automation.enrol_after, automation.sweep = 0, True
+    record(actor, "automation.enrol", automation.public_id, None, {"version": _number(automation)})
+
+
+@transaction.atomic
+def _publish(actor: Actor, automation_id: int, runs: str, revision: int | None, enrol: bool) -> None:
     lock_exclusively([automation_id])
     automation = locked_automation(actor, automation_id)
     draft = _publishable(automation, revision)
@@ -97,10 +118,11 @@ def _publish(actor: Actor, automation_id: int, runs: str, revision: int | None) 
     if runs == "cancel":
         automation.cancel_mark, automation.cancel_reason = last_run(automation), "cancelled_on_publish"
         automation.sweep = True
-    automation.save()
     record(actor, "automation.activate", automation.public_id, before, {"version": draft.number, "runs": runs})
+    if enrol:
+        _mark_enrolment(actor, automation)
+    automation.save()
     ring()
-    return automation
 
 
 def _number(automation: Automation) -> int | None:
@@ -148,6 +170,7 @@ def _refuse_problems(automation: Automation, definition: Definition, check: Chec
 
 def _put_in_force(automation: Automation, draft: Version, definition: Definition, *, keep: bool) -> None:
     now = evaluation_now()
+    before = automation.trigger_key
     Version.objects.filter(automation=automation, state=VersionState.ACTIVE).update(state=VersionState.INACTIVE)
     draft.state, draft.activated_at = VersionState.ACTIVE, now
     draft.save()
@@ -155,6 +178,8 @@ def _put_in_force(automation: Automation, draft: Version, definition: Definition
     automation.active_version = draft
     automation.state = AutomationState.ACTIVE
     automation.in_flight, automation.paused_at, automation.hold_mark = "", None, None
+    if automation.trigger_key != before:  # an enrolment under way goes through records of another kind
+        automation.enrol_after = None
     automation.draft_revision += 1
     schedule_next(automation, compile_plan(definition, registry), now)
 
