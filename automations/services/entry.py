@@ -16,20 +16,16 @@ from accounts.clock import evaluation_now
 from accounts.errors import Refusal, not_found
 from automations.engine import states
 from automations.engine.registry import registry
-from automations.engine.subjects import narrowest
 from automations.models import Automation, Run
+from automations.services import run_rows
 from automations.services.events import NewEvent, load_events, record_events, shard_of, short
-from automations.services.jsontext import dumps
 from automations.worker import bell
 from automations.worker.batch import Decision, Listening, LiveRun, Occurrence
-from automations.worker.copying import arrays
 from automations.worker.gates import Known, early, entry_key, late
 from automations.worker.hearing import read_listening
-from automations.worker.knowing import follow_merged, know
+from automations.worker.knowing import know
 from automations.worker.locks import hold_shards
 
-RUN_SUBJECTS = frozenset({"invoice", "subscription", "customer"})
-_IDS = "select nextval('automations_run_id_seq') from generate_series(1, %s)"
 # A key whose run has ended is free for a rule that asks only for unfinished ones: `once` in an earlier version left it. It is
 # removed by the run that was seen to hold it, so that of two who take it at once one finds it taken.
 _LEFT = """
@@ -42,18 +38,6 @@ insert into automations_entry (workspace_id, automation_id, key, run_id, once)
 select * from unnest(%s::bigint[], %s::bigint[], %s::text[], %s::bigint[], %s::boolean[])
 on conflict (workspace_id, automation_id, key) do nothing
 returning automation_id, key
-"""
-_RUNS = """
-insert into automations_run (id, workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects,
-    mode, status, due_at, step, seq, attempt, started_at, end_reason, ended_at, goal_reached_at, steps_executed, lost)
-select id, workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, 'live', status,
-    due_at, step, 0, 0, started_at, end_reason, ended_at, goal_reached_at, 0, 0
-from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s::bigint[],
-    %s::jsonb[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::timestamptz[])
-    v (id, workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, status, due_at, step,
-    started_at, end_reason, ended_at, goal_reached_at)
-on conflict (workspace_id, automation_id, event_id, subject_kind, subject_id, mode) do nothing
-returning id
 """
 
 
@@ -132,16 +116,13 @@ def enter_runs(entries: Entries) -> list[int]:
     if not entries.new:
         return []
     with connection.cursor() as cursor:
-        cursor.execute(_IDS, [len(entries.new)])
-        for entering, (id,) in zip(entries.new, cursor.fetchall(), strict=True):
+        for entering, id in zip(entries.new, run_rows.new_ids(cursor, len(entries.new)), strict=True):
             entering.run.id = id
         _take_keys(cursor, entries)
-        rows = [_row(entering.run, entries.now) for entering in entries.new if entering.decision.outcome == "started"]
-        if not rows:
-            return []
-        cursor.execute(_RUNS, arrays(rows))
-        made = [row[0] for row in cursor.fetchall()]
-    bell.ring()
+        started = [entering.run for entering in entries.new if entering.decision.outcome == "started"]
+        made = run_rows.write(cursor, started, entries.now) if started else []
+    if made:
+        bell.ring()
     return made
 
 
@@ -163,29 +144,6 @@ def _take_keys(cursor: Any, entries: Entries) -> None:
 
 def _key_of(item: Entering) -> tuple[int, int, str]:
     return item.run.workspace_id, item.run.automation_id, item.key or ""
-
-
-def _row(run: LiveRun, now: datetime) -> tuple[Any, ...]:
-    ended = run.end_reason is not None
-    kind, id = narrowest(run.subjects, RUN_SUBJECTS)
-    return (
-        run.id,
-        run.workspace_id,
-        run.automation_id,
-        run.version_id,
-        run.event_id,
-        run.customer_id,
-        kind,
-        id,
-        dumps(dict(run.subjects)),
-        states.CANCELLED if ended else states.RUNNING,
-        None if ended else now,
-        run.step,
-        run.started_at,
-        run.end_reason,
-        now if ended else None,
-        run.goal_reached_at,
-    )
 
 
 @transaction.atomic
@@ -218,7 +176,6 @@ def trigger_manually(
         return _run_of(automation, recorded.id)
     facts = load_events([recorded.id])[recorded.id]
     occurrence = Occurrence(facts, actor.workspace_id, automation.pk, facts.occurred_at)
-    follow_merged([occurrence])
     now = evaluation_now()
     entries = Entries(now, know([occurrence], [item], now))
     decision = entries.try_enter(item, occurrence)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import psycopg
-from django.db import IntegrityError, connection, transaction
+from django.db import connection
 
+from automations.services.bulk import FEW, copy_new
 from automations.worker.copying import NULL, arrays, field, json_field, moment
 
 Key = tuple[int, str, str]  # workspace, source, key
-#: Up to here one statement costs less than the round trips of several COPYs.
-FEW = 10
 
 
 class Row(NamedTuple):
@@ -63,7 +61,7 @@ with input as materialized (
 select workspace_id, source, key, id from recorded
 """
 _IDS = """
-select nextval('automations_event_id_seq'), onward_now(), statement_timestamp() from generate_series(1, %s)
+select nextval('automations_event_id_seq'), (select onward_now()), statement_timestamp() from generate_series(1, %s)
 """
 _COPY_EVENT = f"copy automations_event (id, recorded_at, {_EVENT}) from stdin"
 _COPY_CONTENT = "copy automations_event_content (event_id, recorded_at, workspace_id, payload, snapshot) from stdin"
@@ -92,25 +90,8 @@ def _copy(rows: Sequence[Row]) -> dict[Key, int] | None:
         now, recorded_at = moment(found[0][1]), moment(found[0][2])
         events = "".join([_event_line(id, row, now, recorded_at) for id, row in zip(ids, rows, strict=True)])
         contents = "".join([_content_line(id, row, recorded_at) for id, row in zip(ids, rows, strict=True)])
-        try:
-            with transaction.atomic():
-                _send(cursor, _COPY_EVENT, events)
-                _send(cursor, _COPY_CONTENT, contents)
-        except IntegrityError as error:
-            if not _is_there(error):
-                raise
-            return None
-    return {row.once: id for id, row in zip(ids, rows, strict=True)}
-
-
-def _is_there(error: IntegrityError) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, psycopg.errors.UniqueViolation) and cause.diag.constraint_name == "event_recorded_once"
-
-
-def _send(cursor: Any, statement: str, lines: str) -> None:
-    with connection.wrap_database_errors, cursor.copy(statement) as copy:
-        copy.write(lines)
+        written = copy_new(cursor, "event_recorded_once", (_COPY_EVENT, events), (_COPY_CONTENT, contents))
+    return {row.once: id for id, row in zip(ids, rows, strict=True)} if written else None
 
 
 def _event_line(id: int, row: Row, now: str, recorded_at: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,8 @@ from automations.engine import states
 from automations.engine.kinds import EventFacts
 from automations.engine.plan import Plan
 from automations.engine.subjects import NARROWEST
+
+_WIDEST = tuple(reversed(NARROWEST))
 
 
 @dataclass(slots=True)
@@ -22,16 +24,21 @@ class Occurrence:
     only_automation: int | None
     recorded_at: datetime
     merged: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # roots as its filters read them
+    customer_id: int | None = field(init=False)  # the customer it is about
 
-    @property
-    def customer_id(self) -> int | None:
-        """The customer it is about."""
-        return self.facts.subjects.get("customer")
+    def __post_init__(self) -> None:
+        self.customer_id = self.facts.subjects.get("customer")
+
+    def move_to(self, customer_id: int) -> None:
+        """Make it one of the record that its customer was merged into."""
+        self.facts = replace(self.facts, subjects={**self.facts.subjects, "customer": customer_id})
+        self.customer_id = customer_id
 
     @property
     def objects(self) -> dict[str, int]:
         """The objects that a run started by it is about (RUN-26)."""
-        return {name: self.facts.subjects[name] for name in reversed(NARROWEST) if name in self.facts.subjects}
+        subjects = self.facts.subjects
+        return {name: subjects[name] for name in _WIDEST if name in subjects}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ class Evaluated:
     @property
     def needed(self) -> bool:
         """Only when some listening version did not simply start, or the default settings acted (DESIGN 5.1)."""
-        return bool(self.default or self.error or any(item.outcome != "started" for item in self.decisions))
+        return bool(self.default or self.error) or any(item.outcome != "started" for item in self.decisions)
 
 
 def by_workspace(listening: Sequence[Listening]) -> dict[int, list[Listening]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from automations.engine.expressions import Expression
 from automations.engine.kinds import Trigger
@@ -11,18 +12,16 @@ from automations.services.defaults import apply_default
 from automations.services.entry import Entries
 from automations.worker.batch import Decision, Evaluated, Listening, Occurrence
 from automations.worker.gates import early, too_old
-from automations.worker.hearing import hears
 
 APPLIED = "applied"
 
 
-def decide(occurrence: Occurrence, listening: Sequence[Listening], entries: Entries) -> Evaluated:
+def decide(occurrence: Occurrence, entries: Entries) -> Evaluated:
     """Let the event through the gates of every automation that hears it. Exclusive triggers have one winner each, the first in
     priority; all others start every match. Each trigger key is dispatched on its own (TRG-49)."""
-    heard = [item for item in listening if hears(item, occurrence)]
     found = Evaluated(occurrence)
     exclusive: dict[str, list[Listening]] = {}
-    for item in heard:
+    for item in entries.known.audience.of(occurrence):
         if item.plan.trigger.dispatch == "exclusive" and occurrence.only_automation is None:
             exclusive.setdefault(item.plan.trigger.key, []).append(item)
         else:
@@ -68,15 +67,18 @@ def _defaults(found: Evaluated, occurrence: Occurrence, entries: Entries) -> Non
 
 def _exclusive_triggers(occurrence: Occurrence, entries: Entries) -> list[Trigger]:
     facts = occurrence.facts
-    if too_old(occurrence, entries.now):
+    named = _exclusive(facts.name)
+    if not named or too_old(occurrence, entries.now):
         return []
-    return [
-        trigger
-        for trigger in registry.triggers.values()
-        if trigger.dispatch == "exclusive"
-        and facts.name in trigger.listens
-        and trigger.applies(facts, trigger.Parameters())
-    ]
+    return [trigger for trigger in named if trigger.applies(facts, trigger.Parameters())]
+
+
+@lru_cache(maxsize=1024)
+def _exclusive(name: str) -> tuple[Trigger, ...]:
+    """Exclusive triggers that listen to events of this name."""
+    return tuple(
+        trigger for trigger in registry.triggers.values() if trigger.dispatch == "exclusive" and name in trigger.listens
+    )
 
 
 def _values(found: Evaluated, occurrence: Occurrence, entries: Entries) -> dict[str, object]:

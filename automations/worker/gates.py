@@ -13,6 +13,7 @@ from automations.engine.expressions import Environment, ExpressionError
 from automations.engine.plan import Plan
 from automations.engine.subjects import narrowest
 from automations.worker.batch import Listening, Occurrence
+from automations.worker.hearing import Audience
 from automations.worker.reading import Reader
 
 MAX_AGE = Duration(0, 72 * 3600)  # of events that start something (DESIGN 5.1, "Causes and age")
@@ -27,11 +28,13 @@ class Known:
     and the re-entry keys that are taken."""
 
     reader: Reader
+    audience: Audience = field(default_factory=lambda: Audience([]))
     causes: Mapping[int, int] = field(default_factory=dict)
     limits: Mapping[int, tuple[int | None, int | None]] = field(default_factory=dict)  # on stages, global
     erased: frozenset[int] = frozenset()
     entries: dict[tuple[int, str], int] = field(default_factory=dict)  # automation and key -> run
     left: dict[tuple[int, str], int] = field(default_factory=dict)  # keys that ended runs left behind, free to be taken
+    needed: dict[int, frozenset[str]] = field(default_factory=dict)  # by version: what `required` says
 
 
 def early(item: Listening, occurrence: Occurrence, known: Known) -> Stop | None:
@@ -90,9 +93,12 @@ def _parameters(item: Listening, occurrence: Occurrence, known: Known) -> Stop |
 
 
 def _subject(item: Listening, occurrence: Occurrence, known: Known) -> Stop | None:
-    missing = sorted(required(item.plan) - occurrence.facts.subjects.keys())
-    if not missing:
+    needed = known.needed.get(item.version_id)
+    if needed is None:
+        needed = known.needed[item.version_id] = required(item.plan)
+    if needed <= occurrence.facts.subjects.keys():
         return None
+    missing = sorted(needed - occurrence.facts.subjects.keys())
     return "subject", f"It names no {' and no '.join(missing)}, which the automation needs."
 
 

@@ -11,7 +11,7 @@ from django.db import connection
 from automations.engine.kinds import EventFacts
 from automations.engine.plan import Plan
 from automations.engine.registry import registry
-from automations.worker.batch import Listening, Occurrence
+from automations.worker.batch import Listening, Occurrence, by_workspace
 from automations.worker.locks import lock_shared
 from automations.worker.plans import plans_for
 
@@ -53,6 +53,23 @@ def read_listening(ids: Collection[int]) -> list[Listening]:
 def _listening(row: Sequence[Any], plan: Plan) -> Listening:
     id, workspace_id, state, version_id, number, priority, scoped = row
     return Listening(id, workspace_id, state, version_id, number, priority, scoped, plan)
+
+
+class Audience:
+    """Which of the automations hear which event of a batch, exclusive ones in their priority: worked out once for each name."""
+
+    def __init__(self, listening: Sequence[Listening]) -> None:
+        self._all = by_workspace(listening)
+        self._known: dict[tuple[int, str, int | None], list[Listening]] = {}
+
+    def of(self, occurrence: Occurrence) -> list[Listening]:
+        """Those that the event may start a run of."""
+        key = (occurrence.workspace_id, occurrence.facts.name, occurrence.only_automation)
+        found = self._known.get(key)
+        if found is None:
+            mine = self._all.get(occurrence.workspace_id, ())
+            found = self._known[key] = [item for item in mine if hears(item, occurrence)]
+        return found
 
 
 def hears(item: Listening, occurrence: Occurrence) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -11,38 +10,58 @@ from django.db import connection
 
 from accounts.services.merged import survivors_of
 from automations.worker.batch import Listening, Occurrence
+from automations.worker.copying import array
 from automations.worker.gates import Known, entry_key
-from automations.worker.hearing import hears
+from automations.worker.hearing import Audience
 from automations.worker.reading import Reader
 
 
-def follow_merged(occurrences: Sequence[Occurrence]) -> None:
-    """An event that was recorded for a record which has been merged since is about the survivor, through however many merges. One
-    query."""
-    into = survivors_of({item.customer_id for item in occurrences if item.customer_id is not None})
-    for item in occurrences:
-        if item.customer_id in into:
-            item.facts = replace(item.facts, subjects={**item.facts.subjects, "customer": into[item.customer_id]})
-
-
 def know(occurrences: Sequence[Occurrence], listening: Sequence[Listening], now: datetime) -> Known:
-    """Read what the gates ask, a fixed few queries for the whole batch."""
+    """Read what the gates ask, a fixed few queries for the whole batch. An event that was recorded for a record which has been
+    merged since is made one of the survivor."""
+    erased = _follow_merged(occurrences)
     workspaces = {item.workspace_id for item in occurrences}
     zones, limits = _workspaces(workspaces)
     reader = Reader(now, zones)
-    pairs = [
-        (item, occurrence)
-        for occurrence in occurrences
-        for item in listening
-        if item.workspace_id == occurrence.workspace_id and hears(item, occurrence)
-    ]
+    audience = Audience(listening)
+    pairs = [(item, occurrence) for occurrence in occurrences for item in audience.of(occurrence)]
     for item, occurrence in pairs:
-        reader.expect(occurrence, (*item.plan.where, *item.plan.filter))
-        reader.expect_live(occurrence, (found.predicate for found in item.plan.predicates if found.predicate))
+        reader.expect(occurrence, item.plan.where)
+        reader.expect(occurrence, item.plan.filter)
+        if item.plan.predicates:
+            reader.expect_live(occurrence, (found.predicate for found in item.plan.predicates if found.predicate))
     reader.load()
-    customers = {occurrence.customer_id for _, occurrence in pairs if occurrence.customer_id is not None}
     causes = {occurrence.facts.cause_run for _, occurrence in pairs if occurrence.facts.cause_run is not None}
-    return Known(reader, _causes(causes), limits, _erased(customers), *_entries(pairs))
+    return Known(reader, audience, _causes(causes), limits, erased, *_entries(pairs))
+
+
+_GONE = """
+select id, merged_into_id is not null, erased_at is not null from accounts_customer
+where id = any(%s::bigint[]) and (merged_into_id is not null or erased_at is not null)
+"""
+
+
+def _follow_merged(occurrences: Sequence[Occurrence]) -> frozenset[int]:
+    """Make the events of merged records those of the survivors, through however many merges; answers the customers that were
+    erased. One query, and two more where a record was merged."""
+    gone = _gone({item.customer_id for item in occurrences if item.customer_id is not None})
+    into = survivors_of([id for id, merged, _ in gone if merged])
+    if into:
+        for item in occurrences:
+            if item.customer_id in into:
+                item.move_to(into[item.customer_id])
+        gone += _gone(set(into.values()))
+    return frozenset(id for id, merged, erased in gone if erased and not merged)
+
+
+def _gone(customers: set[int]) -> list[tuple[int, bool, bool]]:
+    """Those that were merged, and those that were erased."""
+    if not customers:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(_GONE, [array(sorted(customers))])
+        rows: list[tuple[int, bool, bool]] = cursor.fetchall()
+    return rows
 
 
 def _workspaces(ids: set[int]) -> tuple[dict[int, ZoneInfo], dict[int, tuple[int | None, int | None]]]:
@@ -62,16 +81,6 @@ def _causes(runs: set[int]) -> dict[int, int]:
     with connection.cursor() as cursor:
         cursor.execute("select id, automation_id from automations_run where id = any(%s)", [sorted(runs)])
         return dict(cursor.fetchall())
-
-
-def _erased(customers: set[int]) -> frozenset[int]:
-    if not customers:
-        return frozenset()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select id from accounts_customer where id = any(%s) and erased_at is not null", [sorted(customers)]
-        )
-        return frozenset(row[0] for row in cursor.fetchall())
 
 
 # A key kept by `once` stands for ever; for `one_at_a_time` it counts as long as its run has not ended.

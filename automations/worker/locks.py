@@ -42,12 +42,16 @@ def _take(statement: str, automation_ids: Collection[int]) -> None:
             cursor.execute(statement, [[_AUTOMATION + id for id in sorted(set(automation_ids))]])
 
 
-# A shard is busy when it has a recorded event that nobody has routed: one probe of a partial index each (`event_unrouted`).
+# A shard is busy when it has a recorded event that nobody has routed. From one to the next by a probe of a partial index each
+# (`event_unrouted`): a plainer question reads the whole index, or the table, once many events wait.
 _BUSY = """
-with busy as materialized (
-    select s from generate_series(0, %s) s
-    where exists (select 1 from automations_event e where e.shard = s and e.routed_at is null)
-    order by (s - %s + %s) %% %s
+with recursive shards (s) as (
+    select min(e.shard)::int from automations_event e where e.routed_at is null
+    union all
+    select (select min(e.shard)::int from automations_event e where e.routed_at is null and e.shard > shards.s)
+    from shards where shards.s is not null
+), busy as materialized (
+    select s from shards where s is not null order by (s - %s + %s) %% %s
 )
 select s from busy where pg_try_advisory_xact_lock(%s + s) limit %s
 """
@@ -57,7 +61,7 @@ def take_shards(count: int, most: int, start: int) -> list[int]:
     """Up to `most` busy shards of `count` that nobody else holds, for the rest of the transaction. `start` is where to begin, so
     that many routers do not all try the same ones first."""
     with connection.cursor() as cursor:
-        cursor.execute(_BUSY, [count - 1, start % count, count, count, _SHARD, most])
+        cursor.execute(_BUSY, [start % count, count, count, _SHARD, most])
         return [row[0] for row in cursor.fetchall()]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from automations.engine.expressions import Environment, Expression
 from automations.engine.expressions.paths import fold
 from automations.engine.registry import registry
-from automations.engine.scope import NeedLoad, RunData
+from automations.engine.scope import NeedLoad, Records, RunData
 from automations.engine.sight import root_ids
 from automations.engine.values import invoice_status, plain
 from automations.worker.batch import LiveRun, Occurrence
@@ -66,9 +66,7 @@ class Reader:
 
     def of_event(self, occurrence: Occurrence) -> Environment:
         """What filters see: the snapshot's objects, completed by the live ones."""
-        facts = occurrence.facts
-        local = {"trigger": facts.trigger, "event": facts.trigger, "now": self.now}
-        data = _EventData(self.context.records, _ids(occurrence), local, occurrence)
+        data = _EventData(self.context.records, occurrence, self.now)
         return Environment(data, self.now, self.zones[occurrence.workspace_id])
 
     def of_objects(self, occurrence: Occurrence) -> Environment:
@@ -123,34 +121,36 @@ class _EventData(RunData):
 
     __slots__ = ("occurrence",)
 
-    def __init__(self, records: Any, ids: Mapping[str, int], local: Mapping[str, Any], occurrence: Occurrence) -> None:
-        super().__init__(records, ids, local)
+    def __init__(self, records: Records, occurrence: Occurrence, now: datetime) -> None:
+        trigger = occurrence.facts.trigger
+        super().__init__(records, {}, {"trigger": trigger, "event": trigger, "now": now})
         self.occurrence = occurrence
 
-    def __getitem__(self, name: str) -> Any:
+    def get(self, name: str, default: Any = None) -> Any:
+        """The root, its snapshot joined with the record, or `default` where there is neither."""
         if name in self.locals:
             return self.locals[name]
         merged = self.occurrence.merged
         if name not in merged:
-            merged[name] = self._joined(name)
+            joined = self._joined(name)
+            if joined is None:
+                return default
+            merged[name] = joined
         return merged[name]
 
-    def get(self, name: str, default: Any = None) -> Any:
-        """The joined root, or `default` where there is neither record nor snapshot."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
-
-    def _joined(self, name: str) -> Mapping[str, Any]:
+    def _joined(self, name: str) -> Mapping[str, Any] | None:
         snapshot = self.occurrence.facts.trigger.get(name)
-        live = self.records.by_root.get(name, {}).get(self.ids.get(name, 0))
-        if live is None and not isinstance(snapshot, Mapping):
-            raise KeyError(name)
-        joined = {**(live or {}), **(snapshot if isinstance(snapshot, Mapping) else {})}
-        if name == "invoice" and isinstance(joined.get("status"), str):
-            joined["status"] = _status(joined)
+        joined = live = self._live(name)
+        if isinstance(snapshot, Mapping):
+            joined = {**live, **snapshot} if live else snapshot
+        if name == "invoice" and joined is not None and isinstance(joined.get("status"), str):
+            joined = {**joined, "status": _status(joined)}
         return joined
+
+    def _live(self, name: str) -> Mapping[str, Any] | None:
+        """The record as far as it was read; a filter asks for it beforehand (`Reader.expect`)."""
+        table = self.records.by_root.get(name)
+        return table.get(_ids(self.occurrence).get(name, 0)) if table else None
 
 
 def _status(invoice: Mapping[str, Any]) -> str:

@@ -19,11 +19,11 @@ from automations.services.entry import Entries, enter_runs
 from automations.services.erasing import empty_records
 from automations.services.events import facts_of
 from automations.worker import bell, deciding, evaluations, exits, wake
-from automations.worker.batch import Listening, LiveRun, Occurrence, by_workspace
+from automations.worker.batch import Listening, LiveRun, Occurrence
 from automations.worker.claim import switch
 from automations.worker.copying import array
 from automations.worker.hearing import find_listening, names_of
-from automations.worker.knowing import follow_merged, know
+from automations.worker.knowing import know
 from automations.worker.locks import hold_shards, take_shards
 from automations.worker.reading import Reader
 from automations.worker.retrying import is_transient, retrying
@@ -114,7 +114,6 @@ def _give_up(id: int, error: Exception) -> int:
 
 def route(occurrences: Sequence[Occurrence]) -> None:
     """End, wake and enter for these events, in their order, in the caller's transaction that holds their shards."""
-    follow_merged(occurrences)
     now = evaluation_now()
     listening = find_listening(occurrences)
     known = know(occurrences, listening, now)
@@ -122,12 +121,11 @@ def route(occurrences: Sequence[Occurrence]) -> None:
     runs = _affected(occurrences, listening, known.reader)
     _expect_runs(occurrences, runs, known.reader)
     known.reader.load()
-    heard = by_workspace(listening)
     evaluated = []
     for occurrence in occurrences:
-        _end_and_wake(occurrence, runs.get(occurrence.customer_id, []), entries)
+        _end_and_wake(occurrence, runs.get(occurrence.customer_id, ()), entries)
         before = len(entries.new)
-        evaluated.append(deciding.decide(occurrence, heard.get(occurrence.workspace_id, []), entries))
+        evaluated.append(deciding.decide(occurrence, entries))
         _remember(entries, before, runs)
     _write(entries, {run.id: run for some in runs.values() for run in some if run.id > 0}.values())
     evaluations.write([item for item in evaluated if item.needed])

@@ -9,6 +9,7 @@ from django.db import connection, transaction
 
 from automations.models import SHARDS, Event
 from automations.services.events import NewEvent, record_events, shard_of
+from automations.worker import locks
 from automations.worker.locks import hold_shards, lock_exclusively, lock_shared, take_shards
 from tests.factories import make_workspace
 from tests.worker.racing import Racer, until_somebody_waits
@@ -172,3 +173,24 @@ def test_shards_are_spread_and_stable():
     assert max(shards.count(shard) for shard in range(SHARDS)) < 3 * len(shards) / SHARDS
     assert (shard_of(1, 7), shard_of(1, None), shard_of(2, 7)) == (shard_of(1, 7), shard_of(1, 0), shard_of(2, 7))
     assert shard_of(12, 345) == 21  # stored with every event: it may never change
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+def test_finding_busy_shards_does_not_read_what_waits(analysed):  # DESIGN 6, each hot index names its query
+    """However many events wait in one shard, or were routed before: a probe of the index for each busy shard."""
+    workspace = make_workspace()
+    columns = "workspace_id, name, source, key, body_sha256, subjects, origin, depth, occurred_at, recorded_at, shard, routed_at"
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            f"insert into automations_event ({columns}) select %s, 'a', 'api', g::text, '', '{{}}', 'api', 0, now(), now(), g %% 3,"
+            " case when g > 5000 then now() end from generate_series(1, 10000) g",
+            [workspace.pk],
+        )
+        if analysed:
+            cursor.execute("analyze automations_event")
+        assert set(take_shards(SHARDS, 16, 0)) == {0, 1, 2}  # and marks what earlier tests left in the index
+        cursor.execute(f"explain (analyze, buffers, format json) {locks._BUSY}", [0, SHARDS, SHARDS, 0, 16])
+        plan = cursor.fetchone()[0][0]["Plan"]
+        transaction.set_rollback(True)
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 60
+    assert plan["Actual Rows"] == 3

@@ -172,5 +172,6 @@ def test_the_query_count_does_not_grow_with_the_batch(workspace):  # "nothing pe
             sum("pg_try_advisory_xact_lock" in query["sql"] for query in queries) - 1
         )  # the last one finds nothing
         counts.append((len(queries) - 3) / batches)
-    assert counts[1] <= counts[0]
+    # Many runs are copied: a savepoint, the COPY and its release in place of one statement.
+    assert counts[1] <= counts[0] + 2
     assert Run.objects.filter(workspace=workspace).count() == 82
