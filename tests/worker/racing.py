@@ -52,13 +52,13 @@ def until_somebody_waits(racer: Racer, timeout: float = 10) -> None:
     )
 
 
-def until_a_row_is_waited_for(racer: Racer, timeout: float = 10) -> None:
-    """The same for a row that another transaction holds."""
+def until_a_row_is_waited_for(racer: Racer, timeout: float = 10, lock: str = "transactionid") -> None:
+    """The same for a row that another transaction holds, or, with `relation`, a table."""
     _until(
         racer,
         timeout,
         "select count(*) from pg_stat_activity where datname = current_database()"
-        " and (wait_event_type, wait_event) = ('Lock', 'transactionid')",
+        f" and (wait_event_type, wait_event) = ('Lock', '{lock}')",
     )
 
 

@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["reset"]:
-            remove_workspace(SLUG)
+            self._remove()
         elif Workspace.objects.filter(slug=SLUG).exists():
             raise CommandError(f"The workspace “{SLUG}” is there already; `manage.py demo --reset` makes it anew.")
         password = secrets.token_urlsafe(12)
@@ -43,6 +43,12 @@ class Command(BaseCommand):
         write_private(settings.ONWARD_DATA / CREDENTIALS, lines)
         counts = ", ".join(f"{count} {name}" for name, count in made.counts.items())
         self.stdout.write(f"Northwind Cloud: {counts}.\n{lines}", ending="")
+
+    def _remove(self) -> None:
+        try:
+            remove_workspace(SLUG)
+        except Refusal as refusal:
+            raise CommandError(refusal.message) from refusal
 
     def _set_password(self, password: str) -> None:
         """Also when the person was there before: the credentials that are printed are those that work."""
