@@ -14,6 +14,8 @@ def until_blocked(racer: Racer, timeout: float = 10) -> bool:
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         with connection.cursor() as cursor:
+            # Within a transaction the first look at the activity would be kept, and a connection made later never be seen.
+            cursor.execute("select pg_stat_clear_snapshot()")
             cursor.execute(
                 "select count(*) from pg_locks where not granted and pid <> pg_backend_pid() and pid in"
                 " (select pid from pg_stat_activity where datname = current_database())"
