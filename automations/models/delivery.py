@@ -89,12 +89,10 @@ class Delivery(models.Model):
             ),
         ]
         indexes = [
-            # worker/deliver.py: what is to be sent or read back, workspaces in turn
+            # worker/deliver.py: what is to be sent or read back, workspaces in turn; services/mail.py: what is queued for an address
             models.Index(fields=["workspace", "due_at"], condition=Q(due_at__isnull=False), name="delivery_due"),
             # api: list of a workspace, newest first
             models.Index(fields=["workspace", "-id"], name="delivery_list"),
-            # unsubscribe: what is still queued for a customer
-            models.Index(fields=["customer_id"], condition=Q(state="QUEUED"), name="delivery_queued_of_customer"),
         ]
 
     def __str__(self) -> str:

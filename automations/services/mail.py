@@ -52,7 +52,8 @@ def ensure_workspace_mail(workspace: Workspace | int) -> None:
 def suppress_queued(workspace_id: int, address: str) -> int:
     """Suppress the customer mails to this address that nobody has begun to send, in the transaction of the consent
     (SUP-07). Runs that wait for one are left to the claim, which tells them: it sees the consent, or comes before it,
-    because this touches every such row and waits for a claim at work on one."""
+    because this touches every such row and waits for a claim at work on one. It looks through the queue of the workspace, not
+    through what was ever sent; what is held is judged when it is released."""
     with connection.cursor() as cursor:
         cursor.execute(_SUPPRESS, [workspace_id, address.strip().lower()])
         return int(cursor.rowcount)
@@ -60,7 +61,8 @@ def suppress_queued(workspace_id: int, address: str) -> int:
 
 _SUPPRESS = """
 WITH queued AS (
-    SELECT id FROM automations_delivery WHERE workspace_id = %s AND state = 'QUEUED' AND customer_mail AND lower("to") = %s
+    SELECT id FROM automations_delivery WHERE workspace_id = %s AND due_at IS NOT NULL AND state = 'QUEUED' AND customer_mail
+        AND lower("to") = %s
     ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE automations_delivery d SET state = CASE WHEN d.waits THEN 'QUEUED' ELSE 'SUPPRESSED' END,
