@@ -60,13 +60,14 @@ class Activate(ApiView):
         answer=PolymorphicProxySerializer(
             component_name="Activated", serializers=[AutomationOut, PreviewOut], resource_type_field_name=None
         ),
-        codes=["invalid_definition", "plan_limit", "wrong_state", "draft_conflict", "unknown_key"],
+        codes=["invalid_definition", "plan_limit", "wrong_state", "version_inactive", "draft_conflict", "unknown_key"],
     )
     def post(self, request: Request, automation: str) -> Response:
         number = parse_id("auto", automation)
         values = parse(request, ActivateIn)
         if values.pop("preview"):
-            preview = preview_activation(actor=actor_of(request), automation_id=number)
+            version = values.get("version")
+            preview = preview_activation(actor=actor_of(request), automation_id=number, version=version)
             return Response(
                 {
                     "problems": problems_json(preview.problems),

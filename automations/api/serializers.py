@@ -116,8 +116,9 @@ class CheckOut(Out):
 
 
 class ActivateIn(StrictSerializer):
-    """How a draft is put in force."""
+    """How a draft is put in force. `version` is the number it should have: another one is refused."""
 
+    version = serializers.IntegerField(min_value=1, max_value=2**31 - 1, required=False)
     runs = serializers.ChoiceField(["stay", "cancel"], default="stay")
     enrol_existing = serializers.BooleanField(default=False)
     preview = serializers.BooleanField(default=False)

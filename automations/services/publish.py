@@ -51,10 +51,11 @@ class Preview:
     would_enrol: int | None
 
 
-def preview_activation(*, actor: Actor, automation_id: int) -> Preview:
-    """The preview; changes nothing."""
+def preview_activation(*, actor: Actor, automation_id: int, version: int | None = None) -> Preview:
+    """The preview; changes nothing. Refuses a `version` that could not be activated."""
     actor.require("publish")
     automation = find_automation(actor, automation_id)
+    _check_named(automation, version)
     draft = need_draft(automation)
     check = check_version(draft)
     would = would_enrol(automation, draft) if check.valid else None
@@ -69,31 +70,39 @@ def runs_by_step(automation: Automation) -> dict[str, int]:
 
 
 def activate(
-    *, actor: Actor, automation_id: int, runs: str = "stay", enrol_existing: bool = False, revision: int | None = None
+    *,
+    actor: Actor,
+    automation_id: int,
+    runs: str = "stay",
+    enrol_existing: bool = False,
+    revision: int | None = None,
+    version: int | None = None,
 ) -> Automation:
     """Put the draft in force and open entry. Runs on older versions stay on them (the default) or are cancelled.
 
     Refused: no draft (`wrong_state`, with the advice to restore), problems that are errors (`invalid_definition`), a plan's
     limit (`plan_limit`), runs that are held by a pause (`wrong_state`). `revision` guards against activating what somebody
-    saved meanwhile (`draft_conflict`). `enrol_existing` starts a run for each record that matches now; asked for again without
-    a draft it goes on with the active version, and enrols nobody twice.
+    saved meanwhile (`draft_conflict`), and so does `version`, the number that the draft should have: one that was in force
+    before is `version_inactive`, with the advice to restore it (VER-07). `enrol_existing` starts a run for each record that
+    matches now; asked for again without a draft it goes on with the active version, and enrols nobody twice.
     """
     actor.require("publish")
     if runs not in RUNS:
         raise invalid("runs", f"must be one of {', '.join(RUNS)}.")
     automation = find_automation(actor, automation_id)
     if enrol_existing and automation.state == AutomationState.ACTIVE and draft_of(automation) is None:
-        _enrol_again(actor, automation_id)
+        _enrol_again(actor, automation_id, version)
     else:
-        _publish(actor, automation_id, runs, revision, enrol_existing)
+        _publish(actor, automation_id, runs, revision, version, enrol_existing)
     # Behind the commit: ending and recording thousands of rows must not keep routers waiting for the automation.
     afterwards(lambda: follow_all(automation_id))
     return find_automation(actor, automation_id)
 
 
 @transaction.atomic
-def _enrol_again(actor: Actor, automation_id: int) -> None:
+def _enrol_again(actor: Actor, automation_id: int, version: int | None) -> None:
     automation = locked_automation(actor, automation_id)
+    _check_named(automation, version, again=True)
     need_state(automation, AutomationState.ACTIVE)
     _mark_enrolment(actor, automation)
     automation.save()
@@ -106,9 +115,12 @@ def _mark_enrolment(actor: Actor, automation: Automation) -> None:
 
 
 @transaction.atomic
-def _publish(actor: Actor, automation_id: int, runs: str, revision: int | None, enrol: bool) -> None:
+def _publish(
+    actor: Actor, automation_id: int, runs: str, revision: int | None, version: int | None, enrol: bool
+) -> None:
     lock_exclusively([automation_id])
     automation = locked_automation(actor, automation_id)
+    _check_named(automation, version)
     draft = _publishable(automation, revision)
     check = check_version(draft)
     definition = definition_of(draft)
@@ -127,6 +139,22 @@ def _publish(actor: Actor, automation_id: int, runs: str, revision: int | None, 
 
 def _number(automation: Automation) -> int | None:
     return automation.active_version.number if automation.active_version else None
+
+
+def _check_named(automation: Automation, number: int | None, *, again: bool = False) -> None:
+    """Refuse to put a version in force that is not the draft; with `again` the active one is meant as well."""
+    version = find_version(automation, number) if number is not None else None
+    if version is None or version.state == VersionState.DRAFT or (again and version.state == VersionState.ACTIVE):
+        return
+    details = {"version": version.number, "activeVersion": _number(automation)}
+    if version.state == VersionState.ACTIVE:
+        raise Refusal("wrong_state", f"Version {version.number} of “{automation.name}” is in force already.", details)
+    raise Refusal(
+        "version_inactive",
+        f"Version {version.number} of “{automation.name}” was in force before and is not put in force again; restore it, which "
+        "makes a new draft of it, and activate that.",
+        details,
+    )
 
 
 def _publishable(automation: Automation, revision: int | None) -> Version:

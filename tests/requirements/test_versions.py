@@ -104,6 +104,38 @@ def test_ver_07_an_inactive_version_is_not_put_in_force_again(onward: Outside) -
     assert states(onward, automation) == {1: "inactive", 2: "active"}
 
 
+@pytest.mark.parametrize("drafted", [False, True])
+@pytest.mark.parametrize("rest", [{}, {"preview": True}, {"enrolExisting": True}, {"runs": "cancel"}])
+def test_ver_07_an_inactive_version_asked_for_by_its_number(  # VER-07; CONTRACTS 1, version_inactive
+    onward: Outside, rest: dict[str, object], drafted: bool
+) -> None:
+    automation = onward.activate(flow(TAG))
+    publish(onward, automation, flow(TASK))
+    if drafted:
+        onward.api.put(f"/automations/{automation}/draft", flow(PAUSE), content_type=YAML)
+    before = states(onward, automation)
+    refused = onward.api.post(f"/automations/{automation}/activate", {"version": 1, **rest})
+    assert (refused.status_code, refused.json()["code"]) == (409, "version_inactive")
+    assert "restore it" in refused.json()["message"]
+    assert refused.json()["details"] == {"version": 1, "activeVersion": 2}
+    assert states(onward, automation) == before
+
+
+def test_ver_07_the_number_guards_what_is_put_in_force(onward: Outside) -> None:  # VER-07
+    automation = onward.activate(flow(TAG))
+    path = f"/automations/{automation}/activate"
+    onward.api.put(f"/automations/{automation}/draft", flow(TASK), content_type=YAML)
+    active = onward.api.post(path, {"version": 1})
+    assert (active.status_code, active.json()["code"]) == (409, "wrong_state")
+    assert onward.api.post(path, {"version": 3}).status_code == 404
+    for wrong in (0, "x", 2**31):
+        assert onward.api.post(path, {"version": wrong}).status_code == 422
+    assert states(onward, automation) == {1: "active", 2: "draft"}
+    assert onward.api.post(path, {"version": 2}).status_code == 200
+    assert states(onward, automation) == {1: "inactive", 2: "active"}
+    assert onward.api.post(path, {"version": 2, "enrolExisting": True}).status_code == 200  # goes on enrolling
+
+
 def test_ver_08_a_change_goes_to_a_draft(onward: Outside) -> None:  # VER-08
     automation = onward.activate(flow(TAG))
     before = onward.api.get(f"/automations/{automation}/versions/1").json()
