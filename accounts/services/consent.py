@@ -12,12 +12,13 @@ from accounts.announcements import Announcement, announce
 from accounts.errors import Refusal
 from accounts.ids import public_id
 from accounts.models import Consent, Contact, Customer
+from accounts.repeating import repeated
 from accounts.services.erasure import hashed_address
 from accounts.services.fields import Wrong, clean_email, clean_text, refused_fields
 from accounts.services.known import owners_of
-from accounts.services.locking import lock_customers
+from accounts.services.locking import lock_addresses, lock_customers
 
-# Answers only when something changed; `at` is the moment under the customer's lock (DESIGN 5.4: real time).
+# Answers only when something changed; `at` is the moment under the address's lock (DESIGN 5.4: real time).
 WRITE = """
 insert into accounts_consent (workspace_id, customer_id, address, topic, state, reason, at, created_at)
 values (%s, %s, %s, %s, %s, %s, clock_timestamp(), clock_timestamp())
@@ -28,6 +29,7 @@ returning id
 """
 
 
+@repeated
 def record_consent(
     *,
     actor: Actor,
@@ -40,13 +42,15 @@ def record_consent(
 ) -> bool:
     """Write down that an address was subscribed or unsubscribed, for a topic or ("") for everything. Whether it changed
     anything is the answer; a change is announced, and `main` says whether it is the customer's own address (SUP-04).
-    The customer is locked first: a delivery being claimed sees this or comes before it (SUP-07)."""
+    The customer and the address are locked first: a mail being claimed, to whomever its run belongs, sees this or comes before
+    it (SUP-07)."""
     address, topic, reason = _clean(address, topic, reason)
     if state not in (Consent.SUBSCRIBED, Consent.UNSUBSCRIBED):
         raise refused_fields({"state": ["must be subscribed or unsubscribed"]})
     with transaction.atomic():
         customer = _customer(actor.workspace_id, address, customer_id)
         own = None if customer is None else customer.pk
+        lock_addresses(actor.workspace_id, [address])
         with connection.cursor() as cursor:
             cursor.execute(WRITE, [actor.workspace_id, own, address, topic, state, reason])
             changed = cursor.fetchone() is not None

@@ -23,7 +23,7 @@ from accounts.services.customers import CustomerChange, created, taken, update_c
 from accounts.services.erasure import hashed_address
 from accounts.services.fields import LENGTHS, MOST_KEYS, clean_fields
 from accounts.services.known import keys_of, owners_of
-from accounts.services.locking import lock_customers, refuse_ended
+from accounts.services.locking import lock_addresses, lock_customers, refuse_ended
 
 FILLED = (*LENGTHS, "email", "country", "time_zone", "locale", "owner_id")
 CLOSE_DOUBLE_STAYS = """
@@ -154,6 +154,7 @@ def _move_rows(source: Customer, target: Customer) -> None:
         for statement in (CLOSE_DOUBLE_STAYS, MOVE_TAGS, MOVE_CONTACTS):
             cursor.execute(statement, names)
         if source.email and target.email:
+            lock_addresses(source.workspace_id, [source.email.lower(), target.email.lower()])
             both: dict[str, Any] = {"workspace": source.workspace_id, "target": target.pk, "now": real_now()}
             for address, other in ((target.email, source.email), (source.email, target.email)):
                 cursor.execute(

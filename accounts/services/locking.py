@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from django.db import connection
+
 from accounts.errors import Refusal, not_found
 from accounts.ids import public_id
 from accounts.models import Customer
@@ -44,3 +46,30 @@ def ended(customer: Customer) -> Refusal | None:
         into = public_id("cus", customer.merged_into_id)
         return Refusal("wrong_state", f"{customer.public_id} was merged into {into}; change that one.", {"into": into})
     return None
+
+
+# An address may be mailed by runs of anybody, so what is decided about it is ordered by a lock of its own. The key is hashed to
+# 64 bits: two that meet there could only make each other wait.
+_OWN = "select pg_advisory_xact_lock(hashtextextended(%s || ' ' || address, 7)) from (select unnest(%s::text[]) as address) a"
+_TRY_SHARE = """
+select workspace, address from (select distinct * from unnest(%s::bigint[], %s::text[]) v (workspace, address)) v
+where pg_try_advisory_xact_lock_shared(hashtextextended(workspace || ' ' || address, 7))
+"""
+
+
+def lock_addresses(workspace_id: int, addresses: Collection[str]) -> None:
+    """Decide about these addresses (lower case) until the transaction ends: waits for whoever is taking a mail to one of them.
+    After the customers, in order."""
+    if addresses:
+        with connection.cursor() as cursor:
+            cursor.execute(_OWN, [str(workspace_id), sorted(set(addresses))])
+
+
+def share_addresses(addresses: Collection[tuple[int, str]]) -> set[tuple[int, str]]:
+    """Those of the (workspace, address in lower case) about which nobody is deciding at this moment; they stay as they are until
+    the transaction ends. Waits for nobody."""
+    if not addresses:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(_TRY_SHARE, [list(column) for column in zip(*addresses, strict=True)])
+        return set(cursor.fetchall())

@@ -41,3 +41,26 @@ def empty_records(workspace_id: int, customers: Sequence[int]) -> None:
     with connection.cursor() as cursor:
         for statement in _STATEMENTS:
             cursor.execute(statement, names)
+
+
+# Rows that are empty already are left alone: housekeeping comes by more than once.
+_DELIVERIES = (
+    f"""update automations_delivery set "to" = '', subject = '', envelope = '{{}}', outcome = null, error = {WORDLESS}
+        where id = any(%(ids)s) and ("to" <> '' or subject <> '' or envelope <> '{{}}' or outcome is not null
+            or error <> {WORDLESS})""",
+    "delete from automations_delivery_body where delivery_id = any(%(ids)s)",
+    f"""update automations_deliveryattempt set error = {WORDLESS}
+        where delivery_id = any(%(ids)s) and error <> {WORDLESS}""",
+    f"""update automations_step_log l set input = null, output = null, warnings = null, error = l.{WORDLESS}
+        from automations_delivery d where d.id = any(%(ids)s) and l.run_id = d.run_id and l.seq = d.visit
+            and (num_nonnulls(l.input, l.output, l.warnings) > 0 or l.error <> l.{WORDLESS})""",
+)
+
+
+def empty_deliveries(ids: Sequence[int]) -> None:
+    """Empty these settled deliveries and what the log says of their visits, in the caller's transaction. A loop over a query mails
+    people whose run it is not, so they are found by the delivery."""
+    if ids:
+        with connection.cursor() as cursor:
+            for statement in _DELIVERIES:
+                cursor.execute(statement, {"ids": list(ids)})

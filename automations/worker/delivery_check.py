@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accounts.services.erasure import hashed_address
+from accounts.services.locking import share_addresses
 from automations.engine.outcomes import Outcome, Skipped, Suppressed, Unknown
 from automations.engine.states import UNFINISHED
 from automations.worker.delivery_exits import over
@@ -54,11 +55,12 @@ class _Facts:
     customers: Mapping[int, bool]
     silenced: Collection[tuple[int, str]]
     without_mail: Collection[int]
+    settled: Collection[tuple[int, str]]  # addresses about whose consent nobody is deciding at this moment
     over: Mapping[int, str]
 
 
 def check(cursor: Any, jobs: Iterable[Job]) -> Checked:
-    """Sort the jobs of a claim, in its transaction. Locks runs and customers in share mode, so that a cancel or
+    """Sort the jobs of a claim, in its transaction. Locks runs, customers and addresses in share mode, so that a cancel or
     unsubscribe comes before the claim or after it (RELIABILITY 21, 22)."""
     checked, acting = Checked(), list[Job]()
     for job in jobs:
@@ -86,13 +88,20 @@ def _facts(cursor: Any, jobs: list[Job]) -> _Facts:
     cursor.execute(_CUSTOMERS, [sorted({job.customer_id for job in jobs if job.customer_id is not None})])
     customers = dict(cursor.fetchall())
     mails = [job for job in jobs if job.envelope.customer_mail]
+    addresses = {_address(job) for job in mails}
+    settled = share_addresses(addresses)  # before consent is read: what is decided later comes after the claim
     return _Facts(
         runs,
         customers,
-        silenced(cursor, [(job.workspace_id, job.envelope.to) for job in mails]),
+        silenced(cursor, addresses),
         _without_mail(cursor, {job.workspace_id for job in mails}),
+        settled,
         over([run_id for run_id, run in runs.items() if run["status"] in UNFINISHED]),
     )
+
+
+def _address(job: Job) -> tuple[int, str]:
+    return job.workspace_id, job.envelope.to.strip().lower()
 
 
 def _runs(cursor: Any, ids: Collection[int]) -> dict[int, dict[str, Any]]:
@@ -133,6 +142,8 @@ def _verdict(job: Job, facts: _Facts) -> Stopped | str:
     run = facts.runs.get(job.run_id)
     if run is None or (job.customer_id is not None and job.customer_id not in facts.customers):
         return "wait"  # somebody is at work on it this very moment
+    if job.envelope.customer_mail and _address(job) not in facts.settled:
+        return "wait"  # somebody unsubscribes the address, or comes back, this very moment
     unfinished = run["status"] in UNFINISHED
     if unfinished and not _covered(run, "cancel_mark") and (_covered(run, "hold_mark") or run["parked_on"] == "hold"):
         return "hold"
@@ -158,7 +169,7 @@ def _stop(job: Job, run: Mapping[str, Any], facts: _Facts) -> tuple[str, str, Ou
         return "CANCELLED", reason, Skipped(reason)
     if job.action is None:
         return "FAILED", "unknown_action", gone(job)
-    if job.envelope.customer_mail and (job.workspace_id, job.envelope.to.strip().lower()) in facts.silenced:
+    if job.envelope.customer_mail and _address(job) in facts.silenced:
         return "SUPPRESSED", UNSUBSCRIBED, Suppressed(UNSUBSCRIBED)
     if job.envelope.customer_mail and job.workspace_id in facts.without_mail:
         return "SKIPPED", "plan", Skipped("plan")

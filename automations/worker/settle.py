@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from accounts.services.tasks import NewTask, create_tasks
 from automations.engine.kinds import OutsideAction
 from automations.engine.outcomes import Done, Outcome
-from automations.services.erasing import WORDLESS
+from automations.services.erasing import empty_deliveries
 from automations.worker.answers import encode, error_of
 from automations.worker.bell import ring
 from automations.worker.jobs import Job, Stopped
@@ -195,22 +195,16 @@ def _write(cursor: Any, entries: Sequence[_Entry], runs: dict[int, Any]) -> list
 
 
 def _forget_erased(cursor: Any, ids: Sequence[int]) -> None:
-    """A person erased while it was under way: now that it is settled, nothing of them is kept (SUP-06)."""
-    if not ids:
-        return
-    cursor.execute(_ERASE, [ids])
-    erased = [row[0] for row in cursor.fetchall()]
-    if erased:
-        cursor.execute("DELETE FROM automations_delivery_body WHERE delivery_id = ANY(%s)", [erased])
-        cursor.execute(_ERASE_TRIES, [erased])
+    """A person erased while it was under way: now that it is settled, nothing of them is kept, in the log of what came too late
+    neither (SUP-06)."""
+    if ids:
+        cursor.execute(_ERASED, [ids])
+        empty_deliveries([row[0] for row in cursor.fetchall()])
 
 
-_ERASE_TRIES = (
-    f"UPDATE automations_deliveryattempt SET error = {WORDLESS} WHERE delivery_id = ANY(%s) AND error IS NOT NULL"
-)
-_ERASE = f"""
-UPDATE automations_delivery d SET "to" = '', subject = '', envelope = '{{}}', outcome = NULL, error = d.{WORDLESS}
-FROM accounts_customer c WHERE d.id = ANY(%s) AND c.id = d.customer_id AND c.erased_at IS NOT NULL RETURNING d.id
+_ERASED = """
+SELECT d.id FROM automations_delivery d JOIN accounts_customer c ON c.id = d.customer_id
+WHERE d.id = ANY(%s) AND c.erased_at IS NOT NULL
 """
 
 
