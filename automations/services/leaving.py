@@ -33,7 +33,7 @@ def unsubscribed(items: Sequence[Announcement]) -> None:
         if item.data.get("state") != "unsubscribed":
             continue
         if not item.data.get("topic"):
-            suppress_queued(item.workspace_id, str(item.data["address"]))
+            suppress_queued(item.workspace_id, str(item.data["address"]), item.customer_id)
         if item.customer_id is None:
             continue
         if item.data.get("main") and not item.data.get("topic"):

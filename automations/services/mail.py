@@ -49,26 +49,29 @@ def ensure_workspace_mail(workspace: Workspace | int) -> None:
         )
 
 
-def suppress_queued(workspace_id: int, address: str) -> int:
-    """Suppress the customer mails to this address that nobody has begun to send, in the transaction of the consent
-    (SUP-07). Runs that wait for one are left to the claim, which tells them: it sees the consent, or comes before it,
-    because this touches every such row and waits for a claim at work on one. It looks through the queue of the workspace, not
-    through what was ever sent; what is held is judged when it is released."""
+def suppress_queued(workspace_id: int, address: str, customer_id: int | None = None) -> int:
+    """Suppress the customer mails to this address that nobody has begun to send, in the transaction of the consent (SUP-07). Where
+    the address is a customer's they are looked for in that customer's runs: a queue may be long, and many leave at once just then.
+    What other runs send there is left to its claim, which sees the consent, and so are runs that wait for their mail, for the claim
+    tells them. An address of nobody is looked for in the queue of the workspace; what is held is judged when it is released."""
+    names: dict[str, Any] = {"workspace": workspace_id, "address": address.strip().lower(), "customer": customer_id}
     with connection.cursor() as cursor:
-        cursor.execute(_SUPPRESS, [workspace_id, address.strip().lower()])
+        cursor.execute(_SUPPRESS.format(_IN_QUEUE if customer_id is None else _OF_CUSTOMER), names)
         return int(cursor.rowcount)
 
 
+_IN_QUEUE = "due_at IS NOT NULL"  # the index `delivery_due`
+_OF_CUSTOMER = "run_id IN (SELECT id FROM automations_run WHERE customer_id = %(customer)s)"
 _SUPPRESS = """
 WITH queued AS (
-    SELECT id FROM automations_delivery WHERE workspace_id = %s AND due_at IS NOT NULL AND state = 'QUEUED' AND customer_mail
-        AND lower("to") = %s
+    SELECT id FROM automations_delivery WHERE workspace_id = %(workspace)s AND {} AND state = 'QUEUED' AND customer_mail
+        AND lower("to") = %(address)s
     ORDER BY id FOR NO KEY UPDATE
 )
 UPDATE automations_delivery d SET state = CASE WHEN d.waits THEN 'QUEUED' ELSE 'SUPPRESSED' END,
     due_at = CASE WHEN d.waits THEN d.due_at END,
     error = CASE WHEN d.waits THEN d.error ELSE
-        '{"code": "unsubscribed", "message": "The address is unsubscribed.", "temporary": false, "details": {}}'::jsonb END
+        '{{"code": "unsubscribed", "message": "The address is unsubscribed.", "temporary": false, "details": {{}}}}'::jsonb END
 FROM queued WHERE d.id = queued.id
 """
 

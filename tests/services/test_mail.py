@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from accounts.actor import system_actor
 from accounts.errors import Refusal
@@ -15,9 +17,11 @@ from automations.engine.expressions import compile_template
 from automations.engine.kinds import Need
 from automations.models import Delivery, DeliveryAttempt, DeliveryBody, EmailTemplate, Sender, Version
 from automations.services import deliveries, mail, templates
+from automations.services.mail import suppress_queued
 from automations.services.mail_texts import DEFAULTS
+from automations.worker.deliver import deliver_batch
 from automations.worker.resources import keep_texts, load_resources, load_texts, text_hash
-from tests.factories import actor_of, make_member, make_user, make_workspace, owner_of
+from tests.factories import actor_of, make_customer, make_member, make_user, make_workspace, owner_of
 from tests.worker.deliveries import World, logged
 
 pytestmark = pytest.mark.django_db
@@ -188,6 +192,46 @@ def test_an_address_without_a_customer_is_suppressed_too(world: World) -> None:
     assert delivery.state == "SUPPRESSED"
 
 
+def test_what_others_send_to_a_customer_who_left_is_stopped_by_its_claim(world: World) -> None:  # SUP-07, SUP-09
+    other = make_customer(world.workspace)
+    run = world.run(customer=other, subjects={"customer": other.pk}, subject_id=other.pk)
+    own, theirs = world.mail(), world.mail(run, to=world.customer.email)
+    assert suppress_queued(world.workspace.pk, world.customer.email.upper(), world.customer.pk) == 1
+    record_consent(actor=system_actor(world.workspace.pk), address=world.customer.email, state="unsubscribed")
+    assert {item.pk: item.state for item in Delivery.objects.all()} == {own.pk: "SUPPRESSED", theirs.pk: "QUEUED"}
+    deliver_batch(threads=1)
+    theirs.refresh_from_db()
+    assert (theirs.state, theirs.error["code"]) == ("SUPPRESSED", "unsubscribed")
+
+
+def test_a_customer_who_leaves_is_not_looked_for_in_a_long_queue(
+    world: World,
+) -> None:  # PERFORMANCE: many leave after a mailing
+    own = world.mail()
+    for _ in range(30):
+        other = make_customer(world.workspace)
+        world.mail(world.run(customer=other, subjects={"customer": other.pk}, subject_id=other.pk), to=other.email)
+    with connection.cursor() as cursor:
+        # Of a small table the planner reads all; of a large one it takes what it is left with here.
+        cursor.execute("set local enable_seqscan = off")
+        cursor.execute("analyze automations_delivery, automations_run")
+        names = {"workspace": world.workspace.pk, "address": world.customer.email, "customer": world.customer.pk}
+        cursor.execute("explain (analyze, format json) " + mail._SUPPRESS.format(mail._OF_CUSTOMER), names)
+        [plan] = cursor.fetchone()[0]
+    scans = list(reads(plan["Plan"]))
+    assert sum(scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0) for scan in scans) <= 4, scans
+    own.refresh_from_db()
+    assert own.state == "SUPPRESSED"
+
+
+def reads(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The scans of the table of deliveries in a plan that look for rows; what updates them finds them by their id."""
+    if plan.get("Relation Name") == "automations_delivery" and plan.get("Node Type", "").endswith("Scan"):
+        yield plan
+    for inner in plan.get("Plans", ()):
+        yield from reads(inner)
+
+
 def test_leaving_one_topic_or_coming_back_suppresses_nothing(world: World) -> None:  # SUP-10
     delivery, actor = world.mail(), system_actor(world.workspace.pk)
     record_consent(actor=actor, address=world.customer.email, state="unsubscribed", topic="news")
@@ -269,8 +313,6 @@ def test_the_body_can_be_read_before_it_is_sent(world: World) -> None:  # EML-01
 
 
 def test_nothing_of_an_erased_person_stays_in_a_delivery(world: World) -> None:  # SUP-06
-    from automations.worker.deliver import deliver_batch
-
     delivery = world.mail()
     erase_customer(actor=system_actor(world.workspace.pk), customer_id=world.customer.pk)
     deliver_batch(threads=1)
