@@ -1,4 +1,11 @@
-"""JSON text of payloads, with numbers kept exact: a number with a point is a Decimal on both sides (DESIGN 4)."""
+"""JSON text, the one place that writes it for the database. There are two forms, because a Decimal is one of two things.
+
+`dumps` writes data *as they came*: what somebody posted as a number stays a number, exact to the digit, so that a payload is stored,
+hashed and shown as it was sent (DESIGN 4; CONTRACTS 7). `plain_text` writes values *of ours*: what records, steps and expressions
+made, where a Decimal is mostly money, which is a decimal text outside of the database (DESIGN 3). That is the form of snapshots, logs,
+outputs, the state of runs, and of all that leaves the house (`engine.values.plain`); readers there know no Decimal and would make a
+float of a number.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +42,11 @@ def plain_text(value: Any) -> str:
     except TypeError:  # names that are no text, integers beyond 64 bits: the slower way
         return dumps(plain(value))
     return text.replace("\\u0000", "\ufffd") if "\\u0000" in text else text
+
+
+def plain_text_or_none(value: Any) -> str | None:
+    """None and empty containers are stored as NULL."""
+    return plain_text(value) if value else None
 
 
 def _plain_value(value: Any) -> Any:

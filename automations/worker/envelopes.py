@@ -15,8 +15,8 @@ import orjson
 
 from automations.engine.kinds import Envelope
 from automations.engine.values import MISSING, Missing, StatusText, normalise
+from automations.services.jsontext import plain_text
 from automations.worker.answers import storable
-from automations.worker.jsons import dumps
 
 _MARKED = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATACLASS
 
@@ -56,9 +56,9 @@ def envelope_json(envelope: Envelope) -> str:
     try:
         text = orjson.dumps(data, mark, _MARKED).decode()
     except TypeError:
-        return dumps(to_json(envelope))
+        return plain_text(to_json(envelope))
     if text.count('"$":') != len(made) or "\\u0000" in text:
-        return dumps(to_json(envelope))
+        return plain_text(to_json(envelope))
     return text
 
 

@@ -18,10 +18,10 @@ from accounts.services.tasks import NewTask, create_tasks
 from automations.engine.kinds import OutsideAction
 from automations.engine.outcomes import Done, Outcome
 from automations.services.erasing import empty_deliveries
+from automations.services.jsontext import plain_text
 from automations.worker.answers import encode, error_of
 from automations.worker.bell import ring
 from automations.worker.jobs import Job, Stopped
-from automations.worker.jsons import dumps
 from automations.worker.policy import Verdict, judge, read_back
 from automations.worker.retrying import is_transient, retrying
 from automations.worker.settle_runs import Settled, lock_runs, tell_runs
@@ -174,8 +174,8 @@ def _write(cursor: Any, entries: Sequence[_Entry], runs: dict[int, Any]) -> list
             "states": [entry.job.state for entry in entries],
             "next": [entry.verdict.state for entry in entries],
             "waits": [entry.verdict.wait for entry in entries],
-            "outcomes": [dumps(encode(entry.outcome)) if entry.outcome else None for entry in entries],
-            "errors": [dumps(entry.error) if entry.error else None for entry in entries],
+            "outcomes": [plain_text(encode(entry.outcome)) if entry.outcome else None for entry in entries],
+            "errors": [plain_text(entry.error) if entry.error else None for entry in entries],
             "references": [_reference(entry.outcome) for entry in entries],
         },
     )
@@ -183,7 +183,7 @@ def _write(cursor: Any, entries: Sequence[_Entry], runs: dict[int, Any]) -> list
     kept = [entry for entry in entries if entry.job.id in mine]
     acted = [entry for entry in kept if entry.acted]
     if acted:
-        errors = [dumps(entry.error) if entry.error else None for entry in acted]
+        errors = [plain_text(entry.error) if entry.error else None for entry in acted]
         cursor.execute(
             _ATTEMPTS, [[entry.job.id for entry in acted], [entry.verdict.attempt for entry in acted], errors]
         )

@@ -12,9 +12,9 @@ from typing import Any
 
 from automations.engine.outcomes import Done, Failed, Outcome, Unknown
 from automations.engine.walk import LATE
+from automations.services.jsontext import plain_text
 from automations.worker.answers import decode, encode
 from automations.worker.jobs import Job
-from automations.worker.jsons import dumps
 from automations.worker.policy import Verdict
 
 #: States in which a delivery has still to come to something.
@@ -95,9 +95,9 @@ def _wake(cursor: Any, ended: Sequence[tuple[RunRow, Settled]]) -> None:
     awake = [(run, answers[run.id]) for run, _item in ended if run.id in answers and run.held is None]
     held = [(run, answers[run.id]) for run, _item in ended if run.id in answers and run.held is not None]
     if awake:
-        cursor.execute(_GO_ON, [[run.id for run, _ in awake], [dumps(answer) for _, answer in awake]])
+        cursor.execute(_GO_ON, [[run.id for run, _ in awake], [plain_text(answer) for _, answer in awake]])
     if held:
-        cursor.execute(_GO_ON_LATER, [[run.id for run, _ in held], [dumps(answer) for _, answer in held]])
+        cursor.execute(_GO_ON_LATER, [[run.id for run, _ in held], [plain_text(answer) for _, answer in held]])
 
 
 _GO_ON = """
@@ -185,7 +185,7 @@ def _log(cursor: Any, rows: Sequence[tuple[Settled, int, str, datetime | None, i
             [status for _, _, status, *_ in rows],
             [started or item.job.now for item, _, _, started, _ in rows],
             [_shown(item) for item, *_ in rows],
-            [dumps(item.error) if item.error else None for item, *_ in rows],
+            [plain_text(item.error) if item.error else None for item, *_ in rows],
             [flags for *_, flags in rows],
         ],
     )
@@ -193,7 +193,7 @@ def _log(cursor: Any, rows: Sequence[tuple[Settled, int, str, datetime | None, i
 
 def _shown(item: Settled) -> str | None:
     answer = item.verdict.answer
-    return dumps(encode(answer).get("output")) if isinstance(answer, Done) and answer.output else None
+    return plain_text(encode(answer).get("output")) if isinstance(answer, Done) and answer.output else None
 
 
 _LOG = """

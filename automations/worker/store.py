@@ -15,11 +15,12 @@ from automations.engine import states
 from automations.engine.run_state import Effect, Record, RunState
 from automations.engine.walk import Walk
 from automations.services.cancel import cancel_queued
+from automations.services.jsontext import plain_text as dumps
+from automations.services.jsontext import plain_text_or_none as dumps_or_none
 from automations.worker.answers import encode, error_of
 from automations.worker.claim import without
 from automations.worker.copying import NULL, arrays, field, json_field, moment
 from automations.worker.envelopes import envelope_json
-from automations.worker.jsons import dumps, dumps_or_none
 from automations.worker.policy import settled_state
 
 _LOG_COLUMNS = (

@@ -22,9 +22,9 @@ from automations.engine.writing import to_data
 from automations.models import Automation, Run, StepLog
 from automations.services.drafts import create_automation
 from automations.services.events import load_events
+from automations.services.jsontext import plain_text
 from automations.services.publish import activate
 from automations.worker.context import load_workspaces
-from automations.worker.jsons import dumps
 from automations.worker.plans import plans_for
 from automations.worker.resources import load_resources
 from tests.factories import actor_of, make_customer, make_workspace
@@ -85,8 +85,8 @@ def line(row: Record | StepLog) -> Line:
     """What must agree. Outputs of local effects hold ids and are made by the effect; an event's id is not foreseen; times follow."""
     local = isinstance(registry.actions.get(row.type), LocalAction)
     output = {} if local else {key: value for key, value in (row.output or {}).items() if key not in ("event", "until")}
-    given = json.loads(dumps(row.input or {}))
-    shown = json.loads(dumps(output))
+    given = json.loads(plain_text(row.input or {}))
+    shown = json.loads(plain_text(output))
     return row.seq, row.attempt, row.step, row.type, row.status, row.port, row.iteration, row.flags, given, shown
 
 
