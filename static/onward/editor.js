@@ -129,8 +129,9 @@
     let page;
     try {
       const answer = await fetch(form.action, { method: "POST", body: data, signal: asking.signal });
-      page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (!page.getElementById("verdict")) throw new Error(String(answer.status));
+      const html = await answer.text();
+      if (!html.includes('id="verdict"')) throw new Error(String(answer.status)); // signed out, or an error's page
+      page = new DOMParser().parseFromString(html, "text/html");
       if (act === "save" && answer.redirected) take(page, sent);
     } catch (error) {
       if (error.name === "AbortError" || quietly) return;
