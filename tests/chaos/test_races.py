@@ -16,6 +16,7 @@ from django.db import transaction
 from accounts.actor import system_actor
 from accounts.clock import set_clock
 from accounts.models import Customer, Workspace
+from accounts.services import consent
 from accounts.services.consent import record_consent
 from automations.doctor.run import examine
 from automations.models import Automation, Delivery, DeliveryAttempt, Event, Run, StepLog
@@ -288,6 +289,7 @@ class TestUnsubscribeAgainstSend:  # C1, SUP-07, RELIABILITY 22
         bare = delivery_check._CUSTOMERS.replace("FOR SHARE SKIP LOCKED", "")
         monkeypatch.setattr(delivery_check, "_CUSTOMERS", bare)
         monkeypatch.setattr(leaving, "suppress_queued", lambda *_: 0)
+        monkeypatch.setattr(consent, "lock_addresses", lambda workspace, addresses: None)
         monkeypatch.setattr(self, "send_first", self.unsubscribe_first)
         states, mails = self.states(workspace, FEW, settings)
         assert (states.count("SENT"), mails) == (FEW, FEW)
