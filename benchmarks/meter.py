@@ -1,9 +1,10 @@
-"""What a measurement cost: processor time of the application and of PostgreSQL, WAL bytes and fsyncs."""
+"""What a measurement cost: seconds, processor time of the application and of PostgreSQL, WAL bytes and fsyncs."""
 
 from __future__ import annotations
 
 import os
-import resource
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 
@@ -13,8 +14,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Meter:
-    """Reads the counters when entered and left; the differences are in `spent`. PostgreSQL is counted as a whole (its postmaster
-    and all it has forked, ended ones included), so a shared server counts its other users too. Zero where /proc does not say."""
+    """Reads the counters when entered and left; the differences are in `spent`. Processes that are there before and live on, like
+    workers already started, count only with what they do in between. PostgreSQL is counted as a whole (its postmaster and all it has
+    forked, ended ones included), so a shared server counts its other users too. Zero where /proc does not say."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -22,13 +24,15 @@ class Meter:
 
     def __enter__(self) -> Meter:
         self._before = self._read()
+        self._started = time.monotonic()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        seconds = time.monotonic() - self._started
         after = self._read()
-        self.spent = {name: after[name] - before for name, before in self._before.items()}
+        self.spent = {"seconds": seconds, **{name: after[name] - before for name, before in self._before.items()}}
 
     def _read(self) -> dict[str, float]:
         with psycopg.connect(self._dsn, autocommit=True) as connection:
@@ -39,28 +43,47 @@ class Meter:
                 else "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0'), wal_sync, pg_backend_pid() FROM pg_stat_wal"
             ).fetchone()
             assert row is not None
-            return {"app": _application(), "postgres": _postgres(row[2]), "wal": float(row[0]), "fsyncs": float(row[1])}
+            mine, theirs = family(os.getpid()), family(_parent(row[2]))
+            return {"app": mine, "postgres": theirs, "wal": float(row[0]), "fsyncs": float(row[1])}
 
 
-def _application() -> float:
-    """CPU seconds of this process and its ended children."""
-    mine, theirs = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-    return mine.ru_utime + mine.ru_stime + theirs.ru_utime + theirs.ru_stime
+def family(parent: int) -> float:
+    """CPU seconds of a process and its children, living and ended."""
+    total = _living(parent) + _ended(parent)
+    for child in _children(parent):
+        total += _living(child)
+    return total
 
 
-def _postgres(backend: int) -> float:
-    """CPU seconds of the server: its living processes, and those that ended."""
-    try:
-        postmaster = int(_stat(backend)[1])
-    except (OSError, IndexError):
-        return 0.0
-    ticks = sum(map(int, _stat(postmaster)[11:15]))
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError):  # it ended while we looked
-            fields = _stat(int(name))
-            if int(fields[1]) == postmaster:
-                ticks += int(fields[11]) + int(fields[12])
-    return ticks / _TICKS
+def _living(pid: int) -> float:
+    """To the nanosecond, over all threads that live; a thread that ends takes its time along."""
+    total = 0
+    with suppress(OSError, IndexError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat") as file:
+                total += int(file.read().split()[0])
+    return total / 1e9
+
+
+def _ended(parent: int) -> float:
+    """Children that ended and were waited for, in clock ticks."""
+    with suppress(OSError, IndexError):
+        return sum(map(int, _stat(parent)[13:15])) / _TICKS
+    return 0.0
+
+
+def _children(parent: int) -> Iterator[int]:
+    with suppress(OSError):
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            if _parent(int(name)) == parent:
+                yield int(name)
+
+
+def _parent(pid: int) -> int:
+    """0 where nobody says, or it ended while we looked."""
+    with suppress(OSError, IndexError):
+        return int(_stat(pid)[1])
+    return 0
 
 
 def _stat(pid: int) -> list[str]:
