@@ -220,33 +220,3 @@ def existing(automation: Automation) -> str | None:
     return next(
         (name for name, query in registry.queries.items() if registry.roots[query.root].subject == subject), None
     )
-
-
-def enrol_existing(automation: Automation, query: str | None = None) -> int:
-    """Record an event for each record of the query that exists now, addressed to this automation alone; the workers route them
-    through all gates, filter included (DESIGN 5.1). In pages, each its own transaction unless the caller has one. Doing it
-    again for one version enrols nobody twice. Answers how many records were looked at."""
-    name = query or existing(automation)
-    if name is None:
-        return 0
-    after = count = 0
-    subject = registry.roots[registry.queries[name].root].subject
-    while page := registry.queries[name].page(automation.workspace_id, after, ENROL_PAGE):
-        record_events([_enrolment(automation, subjects, subject) for subjects in page])
-        count += len(page)
-        after = page[-1][subject]
-    return count
-
-
-def _enrolment(automation: Automation, subjects: Mapping[str, int], subject: str) -> NewEvent:
-    prefix = next(root.prefix for root in registry.roots.values() if root.subject == subject)
-    return NewEvent(
-        workspace_id=automation.workspace_id,
-        name=automation.trigger_key,
-        source="manual",
-        key=f"{automation.public_id}:enrol:{automation.active_version_id}#{prefix}_{subjects[subject]}",
-        subjects=subjects,
-        payload={},
-        origin="schedule",
-        only_automation=automation.pk,
-    )
