@@ -59,6 +59,10 @@ class EventAdmin(RecordAdmin):
         """Whether a worker has seen it."""
         return pill("Routed", "idle", "tick") if event.routed_at else pill("Not routed yet", "wait", "hourglass")
 
+    def routed_at(self, event: models.Event) -> Any:
+        """When the routers were done with it."""
+        return moment(event.routed_at) if event.routed_at else None
+
     def heading(self, row: models.Event) -> str:
         """Its name."""
         return row.name
