@@ -16,6 +16,8 @@ from pathlib import Path
 
 from platformdirs import user_data_dir
 
+from config.server_account import can_be_entered
+
 ROOT_FOLDER = Path("/var/lib/onward")
 
 
@@ -33,7 +35,15 @@ def default_folder() -> Path:
 def default_test_folder() -> Path:
     """One folder per user and checkout for the tests' cluster, kept between runs because an empty one costs a second."""
     checkout = sha256(bytes(Path(__file__).resolve().parent)).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"onward-test-{os.geteuid()}-{checkout}"
+    return _temporary() / f"onward-test-{os.geteuid()}-{checkout}"
+
+
+def _temporary() -> Path:
+    """The place for temporary files; for root one that the server's account can enter, which a TMPDIR of root's own is not."""
+    own = Path(tempfile.gettempdir())
+    if os.geteuid() != 0:
+        return own
+    return next((place for place in (own, Path("/tmp"), Path("/var/tmp")) if can_be_entered(place)), own)
 
 
 def make_folder(folder: Path) -> None:
@@ -41,7 +51,9 @@ def make_folder(folder: Path) -> None:
     passable = os.geteuid() == 0
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=0o711 if passable else 0o700, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(mode=0o711 if passable else 0o700, exist_ok=True)
+            folder.chmod(0o711 if passable else 0o700)  # what the umask may have taken away
         owner = folder.stat().st_uid
     except OSError as error:
         raise FolderError(f"The data folder {folder} cannot be made ({error.strerror}). Set ONWARD_DATA.") from error

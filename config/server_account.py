@@ -80,6 +80,15 @@ def server_account(folder: Path) -> Account:
     return account
 
 
+def can_be_entered(folder: Path) -> bool:
+    """Whether the server's account can reach a folder that exists."""
+    try:
+        server_account(folder)
+    except ClusterError:
+        return False
+    return True
+
+
 def _unprivileged() -> Account:
     for name in CANDIDATES:
         try:

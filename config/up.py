@@ -150,9 +150,12 @@ def _children(mail_port: int | None) -> list[Child]:
 def _announce_once(tell: Tell, mail_port: int | None) -> Callable[[], bool]:
     """A check that answers True once the web server does, and prints then where everything is."""
 
+    # A proxy of the environment knows nothing of our own address.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
     def ready() -> bool:
         try:
-            with urllib.request.urlopen(f"{_address()}/healthz", timeout=2):
+            with direct.open(f"{_address()}/healthz", timeout=2):
                 pass
         except (urllib.error.URLError, OSError):
             return False

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from config.folder import FolderError, default_folder, is_locked, make_folder, make_keys, read_keys, write_private
+from config.folder import (
+    FolderError,
+    default_folder,
+    default_test_folder,
+    is_locked,
+    make_folder,
+    make_keys,
+    read_keys,
+    write_private,
+)
 from config.start import join_running, prepare
 
 
@@ -111,3 +120,30 @@ class TestJoining:
         for argv in (["manage.py"], ["manage.py", "help"], ["manage.py", "mailbox"]):
             assert prepare(argv) is None
         assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's server runs as another account")
+class TestRoot:
+    def test_a_private_place_for_temporary_files_is_no_place_for_the_tests_server(
+        self, monkeypatch: pytest.MonkeyPatch, new_folder: Callable[[], Path]
+    ) -> None:
+        private = new_folder()
+        private.mkdir(mode=0o700)
+        for place, base in ((private, Path("/tmp")), (Path("/var/tmp"), Path("/var/tmp"))):
+            monkeypatch.setattr("tempfile.tempdir", str(place))
+            assert default_test_folder().parent == base
+
+    def test_a_strict_umask_does_not_shut_the_server_out(self, new_folder: Callable[[], Path]) -> None:
+        before = os.umask(0o077)
+        try:
+            made = new_folder()
+            make_folder(made)
+        finally:
+            os.umask(before)
+        assert mode(made) == 0o711
+
+    def test_a_folder_that_was_closed_on_purpose_stays_so(self, new_folder: Callable[[], Path]) -> None:
+        closed = new_folder()
+        closed.mkdir(mode=0o700)
+        make_folder(closed)
+        assert mode(closed) == 0o700

@@ -26,6 +26,8 @@ from tests.config.conftest import manage, plain_environment
 
 SECONDS = 150  # the longest a busy machine may take for anything here
 CREDENTIALS = "sign-in: mara@northwind.example\npassword: on-ward\nAPI key: ow_test_key\n"
+# A proxy of the environment, as build machines have one, knows nothing of our loopback.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def free_port() -> int:
@@ -44,6 +46,7 @@ class Running:
             "PORT": str(port),
             "ONWARD_WEB_WORKERS": "1",
             "ONWARD_WORKERS": "1",
+            "http_proxy": "http://127.0.0.1:9",  # a machine behind a proxy, which has no way to our loopback
         }
         self.process = subprocess.Popen(
             [sys.executable, str(CHECKOUT / "manage.py"), "up"],
@@ -70,7 +73,7 @@ class Running:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+            with DIRECT.open(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
