@@ -102,7 +102,7 @@ class AuditAdmin(RecordAdmin):
         names = [*before, *(name for name in after if name not in before)]
         changes = ((name, _cell(before.get(name)), _cell(after.get(name))) for name in names)
         yield Block(
-            "Change", table(("", "Before", "After"), changes, "Nothing but the action itself was written down.")
+            "Change", table(("What", "Before", "After"), changes, "Nothing but the action itself was written down.")
         )
 
 

@@ -24,7 +24,7 @@ class OnwardSite(AdminSite):
         """The menu. With a label only that app, as Django orders it (its own page)."""
         found: list[Any] = super().get_app_list(request, app_label)
         if app_label is not None:
-            return found
+            return [{**app, "models": [self._described(model) for model in app["models"]]} for app in found]
         models = [self._described(model) for app in found for model in app["models"]]
         models.sort(key=lambda model: (model["place"], model["name"]))
         return [part for name in SECTIONS if (part := _section(name, models))["models"]]

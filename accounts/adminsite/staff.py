@@ -166,6 +166,9 @@ class ApiKeyAdmin(RecordAdmin):
     list_display = ("name", "state", "begins", "may", "workspace", shown_at("last_used_at", "last used"))
     related = ("workspace", "made_by")
     shown = ("begins", "may", "made_by", "created_at", "last_used_at", "expires_at", "revoked_at")
+    labels: ClassVar[dict[str, str]] = {
+        "created_at": "Made", "last_used_at": "Last used", "expires_at": "Expires", "revoked_at": "Revoked",
+    }  # fmt: skip
 
     def find(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """By prefix, also out of a whole key."""

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.adminsite.look import NONE, code, data, id_link, pill, pretty, row_link, table
+from accounts.adminsite.look import NONE, code, data, id_link, moment, pill, pretty, row_link, table
 from accounts.adminsite.record import Block, RecordAdmin, shown_at
 from automations import models
 from automations.adminsite.words import run_pill, subject_link

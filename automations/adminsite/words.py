@@ -168,11 +168,16 @@ def _acting(step: str, delivery: Delivery | None) -> Notice:
     text = format_html("Waits in “{}” for {}, which is {}.", step, id_link(f"dlv_{delivery.pk}"), name.lower())
     meaning = MEANINGS.get(delivery.state, "")
     if delivery.due_at is not None:
-        failed = (
-            f"{delivery.attempts} tries failed; the next" if delivery.attempts and delivery.error else "The next try"
-        )
-        meaning = format_html("{} {} is due {}.", meaning, failed, moment(delivery.due_at))
+        meaning = format_html("{} {} is due {}.", meaning, _next_of(delivery), moment(delivery.due_at))
     return Notice(tone, format_html("{} {}", text, meaning), sign)
+
+
+def _next_of(delivery: Delivery) -> str:
+    if delivery.state == "UNKNOWN":
+        return "The next look"
+    if not (delivery.attempts and delivery.error):
+        return "The next try"
+    return f"{delivery.attempts} {'try' if delivery.attempts == 1 else 'tries'} failed; the next"
 
 
 def _due(run: Run, step: str, now: datetime) -> Notice:

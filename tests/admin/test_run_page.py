@@ -90,6 +90,8 @@ class TestStanding:
         queue(run)
         Delivery.objects.filter(run=run).update(attempts=2, error={"message": "No answer."}, due_at=NOW)
         assert "2 tries failed; the next is due 1 Mar" in notice(read(operator, page_of(run)))
+        Delivery.objects.filter(run=run).update(state="UNKNOWN")
+        assert "The next look is due 1 Mar" in notice(read(operator, page_of(run)))
 
     def test_one_whose_delivery_is_not_written_yet_still_says_why(self, operator: Client) -> None:
         assert "for the outcome of what it does outside" in notice(read(operator, page_of(World().run())))
