@@ -173,6 +173,7 @@ SERVICES: dict[str, Service] = {
         lambda a, _: update_workspace(actor=a, changes={"name": unique("name")}),
         scope="admin",
         action="workspace.update",
+        announces=("workspace.updated",),
         foreign=False,
     ),
     "add_member": Service(

@@ -202,7 +202,7 @@ def test_foreign_objects_in_bodies_and_queries_are_unknown(
     [
         ("", {"name": "x", "workspace": "ws_1"}),
         ("", {"name": "x", "state": "ACTIVE"}),
-        ("activate", {"version": 9}),
+        ("activate", {"state": "ACTIVE"}),
         ("pause", {"cancelMark": 1}),
         ("trigger", {"event": "evt_1"}),
         ("test", {"automation": "auto_1"}),
