@@ -144,7 +144,7 @@ def clear() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "TRUNCATE automations_delivery, automations_deliveryattempt, automations_run, automations_step_log, "
-            "automations_event, "
+            "automations_event, automations_unrouted, automations_routed, "
             "automations_event_content, automations_evaluation, automations_tallydelta, automations_secondlook, "
             "automations_runinput CASCADE"
         )

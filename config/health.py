@@ -42,7 +42,7 @@ DELIVERIES = f"""
 SELECT state, count(*) FROM (SELECT state FROM automations_delivery WHERE due_at IS NOT NULL LIMIT {MOST}) AS open
 GROUP BY state
 """
-UNROUTED = f"SELECT count(*) FROM (SELECT 1 FROM automations_event WHERE routed_at IS NULL LIMIT {MOST}) AS waiting"
+UNROUTED = f"SELECT count(*) FROM (SELECT 1 FROM automations_unrouted LIMIT {MOST}) AS waiting"
 SIZE = "SELECT reltuples::bigint FROM pg_class WHERE oid = 'automations_run'::regclass"
 RUNS_EXACT = "SELECT status, count(*) FROM automations_run GROUP BY status"
 RUNS_ESTIMATED = """

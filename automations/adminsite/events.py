@@ -27,7 +27,7 @@ class EventAdmin(RecordAdmin):
     empty_text = "No events yet. They come from POST /api/v1/events, from billing, and from schedules."
     search_help_text = "An id such as evt_12, or the key that its source gave it."
     list_display = ("name", "public_id", "source", "whose", "fate", shown_at("occurred_at", "happened"), "workspace")
-    related = ("workspace",)
+    related = ("workspace", "routed")
     shown = (
         "source",
         "key",

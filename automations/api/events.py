@@ -136,7 +136,7 @@ class Events(ApiView):
 
 
 def _filtered(request: Request) -> QuerySet[Event]:
-    events = Event.objects.filter(workspace_id=actor_of(request).workspace_id)
+    events = Event.objects.filter(workspace_id=actor_of(request).workspace_id).select_related("routed")
     query = request.query_params
     if query.get("name"):
         events = events.filter(name=query["name"])
@@ -159,7 +159,8 @@ class OneEvent(ApiView):
     def get(self, request: Request, event: str) -> Response:
         """Decisions of automations that did not simply start come from the evaluation, the others from their runs."""
         workspace_id = actor_of(request).workspace_id
-        found = Event.objects.filter(workspace_id=workspace_id, pk=parse_id("evt", event)).first()
+        events = Event.objects.filter(workspace_id=workspace_id, pk=parse_id("evt", event))
+        found = events.select_related("routed").first()
         if found is None:
             raise not_found("event", event)
         return Response({**events_json([found])[0], **_content(found), **_outcome(found)})

@@ -49,8 +49,9 @@ CHECKS = [
         SELECT r.workspace_id, 'exec_' || r.id || ' evt_' || e.id AS found FROM automations_run r
         JOIN automations_version v ON v.id = r.version_id
         JOIN automations_event e ON e.workspace_id = r.workspace_id AND e.customer_id = r.customer_id
-            AND e.name = r.wait_name AND e.routed_at > r.entered_at AND e.id <> r.event_id
+            AND e.name = r.wait_name AND e.id <> r.event_id
             AND e.subjects ->> split_part(r.wait_key, ':', 1) = split_part(r.wait_key, ':', 2)
+        JOIN automations_routed m ON m.event_id = e.id AND m.routed_at > r.entered_at
         WHERE r.wait_name IS NOT NULL AND r.mode = 'live' AND r.wait_name NOT IN ('email_opened', 'email_clicked')
             AND NOT EXISTS (SELECT 1 FROM automations_secondlook s WHERE s.run_id = r.id)
             AND EXISTS (SELECT 1 FROM jsonb_array_elements(v.definition -> 'nodes') n

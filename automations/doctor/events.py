@@ -35,8 +35,8 @@ CHECKS = [
         "E4",
         "At rest no event waits to be routed",
         """
-        SELECT workspace_id, 'evt_' || id AS found FROM automations_event
-        WHERE routed_at IS NULL AND recorded_at < now() - %(lag)s
+        SELECT e.workspace_id, 'evt_' || e.id AS found FROM automations_unrouted u JOIN automations_event e ON e.id = u.event_id
+        WHERE e.recorded_at < now() - %(lag)s
         """,
         at_rest=True,
     ),
@@ -55,6 +55,16 @@ CHECKS = [
         """
         SELECT workspace_id, 'evt_' || event_id AS found FROM automations_evaluation
         GROUP BY workspace_id, event_id HAVING count(*) > 1
+        """,
+    ),
+    Check(
+        "E7",
+        "Every event waits to be routed, in its own shard, or was routed",
+        """
+        SELECT e.workspace_id, 'evt_' || e.id AS found FROM automations_event e
+        LEFT JOIN automations_unrouted u ON u.event_id = e.id AND u.shard = e.shard
+        LEFT JOIN automations_routed m ON m.event_id = e.id
+        WHERE (u.event_id IS NULL) = (m.event_id IS NULL)
         """,
     ),
 ]

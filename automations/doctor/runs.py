@@ -8,8 +8,8 @@ from automations.doctor.checks import Check
 MARKED = """EXISTS (SELECT 1 FROM automations_automation a
     WHERE a.id = r.automation_id AND greatest(a.cancel_mark, a.hold_mark, a.release_mark) >= r.id)"""
 #: An event of the customer that a router has still to take up may end this run `r`.
-ABOUT_TO_BE_ROUTED = """EXISTS (SELECT 1 FROM automations_event e
-    WHERE e.workspace_id = r.workspace_id AND e.customer_id = r.customer_id AND e.routed_at IS NULL)"""
+ABOUT_TO_BE_ROUTED = """EXISTS (SELECT 1 FROM automations_unrouted u JOIN automations_event e ON e.id = u.event_id
+    WHERE e.workspace_id = r.workspace_id AND e.customer_id = r.customer_id)"""
 
 CHECKS = [
     Check(

@@ -11,7 +11,7 @@ from automations.models.delivery import (
     MailText,
     Sender,
 )
-from automations.models.event import SHARDS, Evaluation, Event, EventContent, EventShape
+from automations.models.event import SHARDS, Evaluation, Event, EventContent, EventShape, Routed, Unrouted
 from automations.models.run import (
     RUN_STATUSES,
     UNFINISHED,
@@ -46,6 +46,7 @@ __all__ = [
     "EventShape",
     "MailText",
     "PartitionLog",
+    "Routed",
     "Run",
     "RunInput",
     "SecondLook",
@@ -54,6 +55,7 @@ __all__ = [
     "StepLog",
     "Tally",
     "TallyDelta",
+    "Unrouted",
     "Version",
     "VersionState",
     "Worker",

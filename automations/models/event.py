@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import models
@@ -39,7 +40,6 @@ class Event(models.Model):
     occurred_at = models.DateTimeField()  # evaluation clock
     recorded_at = models.DateTimeField(db_default=models.functions.Now())  # real time
     shard = models.PositiveSmallIntegerField()  # hash of workspace and customer, 0..63
-    routed_at = models.DateTimeField(null=True)
     # An event meant for one automation only (a schedule's fire time, a manual trigger); None: for all that listen.
     only_automation = models.BigIntegerField(null=True)
 
@@ -51,14 +51,37 @@ class Event(models.Model):
             ),
         ]
         indexes = [
-            # worker/route.py: a shard's recorded events, oldest first
-            models.Index(fields=["shard", "id"], condition=Q(routed_at__isnull=True), name="event_unrouted"),
             # worker/second_look.py and the customer's timeline: events of a customer after an id
             models.Index(fields=["workspace", "customer_id", "id"], name="event_of_customer"),
         ]
 
     def __str__(self) -> str:
         return f"evt_{self.pk} {self.name}"
+
+    @property
+    def routed_at(self) -> datetime | None:
+        """When the routers were done with it, in real time; None while it waits for them. Pages select `routed` with the event."""
+        routed = getattr(self, "routed", None)
+        return routed.routed_at if routed is not None else None
+
+
+class Unrouted(models.Model):
+    """The routers' queue: one row for each recorded event that none of them has taken up. The event itself is never written again:
+    a mark on it rewrote the row and an entry of each of its indexes (PERFORMANCE). The keys are `doctor` queries, as a run's are."""
+
+    # worker/route.py: a shard's recorded events, oldest first
+    pk = models.CompositePrimaryKey("shard", "event_id")
+    shard = models.SmallIntegerField()
+    event_id = models.BigIntegerField()
+    workspace_id = models.BigIntegerField()
+
+
+class Routed(models.Model):
+    """An event that the routers are done with."""
+
+    event = models.OneToOneField(Event, models.DO_NOTHING, primary_key=True, related_name="routed", db_constraint=False)
+    workspace_id = models.BigIntegerField()
+    routed_at = models.DateTimeField()  # real time, at the end of the routing transaction
 
 
 class EventContent(models.Model):

@@ -9,7 +9,7 @@ import psycopg
 from django.db import IntegrityError, connection, transaction
 
 #: Up to here one statement costs less than the round trips of a savepoint and its COPYs.
-FEW = 10
+FEW = 30
 
 
 def copy_new(cursor: Any, unique: str, *copies: tuple[str, str]) -> bool:

@@ -19,7 +19,7 @@ from automations.engine.registry import registry
 from automations.models import Automation, Run
 from automations.services import run_rows
 from automations.services.events import NewEvent, load_events, record_events, shard_of, short
-from automations.worker import bell
+from automations.worker import bell, queue
 from automations.worker.batch import Decision, Listening, LiveRun, Occurrence
 from automations.worker.gates import Known, early, entry_key, late
 from automations.worker.hearing import read_listening
@@ -158,7 +158,8 @@ def trigger_manually(
     the same run. Refusals `trigger_not_manual`, `wrong_state`, and `not_entered` with the gate in its details."""
     actor.require("operate")
     # As a router does, before the automation: while it is held the record can neither be merged nor erased (`services/ahead.py`).
-    hold_shards([shard_of(actor.workspace_id, subjects.get("customer"))])
+    shard = shard_of(actor.workspace_id, subjects.get("customer"))
+    hold_shards([shard])
     item = _manual(actor, automation)
     event = NewEvent(
         workspace_id=actor.workspace_id,
@@ -183,8 +184,7 @@ def trigger_manually(
     if not made:
         reason = f"“{automation.name}” did not start: {decision.reason}"
         raise Refusal("not_entered", reason, {"gate": decision.gate})
-    with connection.cursor() as cursor:
-        cursor.execute("update automations_event set routed_at = clock_timestamp() where id = %s", [recorded.id])
+    queue.leave([(shard, recorded.id)])
     record(actor, "automation.trigger", automation.public_id, None, {"execution": f"exec_{made[0]}"})
     return Run.objects.get(pk=made[0])
 

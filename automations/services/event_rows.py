@@ -1,4 +1,5 @@
-"""Writing events into their tables: the row and its content, in bulk by COPY, and by one statement where some may be there."""
+"""Writing events into their tables, the row, its content and its place in the routers' queue: many by COPY, and by one statement
+where some may be there."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ with input as materialized (
         coalesce(occurred_at, (select onward_now())), shard, only_automation
     from input order by place
     on conflict (workspace_id, source, key) do nothing
-    returning id, workspace_id, source, key, recorded_at
+    returning id, workspace_id, source, key, recorded_at, shard
+), queue as (
+    insert into automations_unrouted (shard, event_id, workspace_id) select shard, id, workspace_id from recorded
 ), content as (
     insert into automations_event_content (event_id, recorded_at, workspace_id, payload, snapshot)
     select r.id, r.recorded_at, r.workspace_id, i.payload, i.snapshot
@@ -64,6 +67,7 @@ _IDS = """
 select nextval('automations_event_id_seq'), (select onward_now()), statement_timestamp() from generate_series(1, %s)
 """
 _COPY_EVENT = f"copy automations_event (id, recorded_at, {_EVENT}) from stdin"
+_COPY_QUEUE = "copy automations_unrouted (shard, event_id, workspace_id) from stdin"
 _COPY_CONTENT = "copy automations_event_content (event_id, recorded_at, workspace_id, payload, snapshot) from stdin"
 
 
@@ -89,8 +93,10 @@ def _copy(rows: Sequence[Row]) -> dict[Key, int] | None:
         ids = [row[0] for row in found]
         now, recorded_at = moment(found[0][1]), moment(found[0][2])
         events = "".join([_event_line(id, row, now, recorded_at) for id, row in zip(ids, rows, strict=True)])
+        queue = "".join([f"{row.shard}\t{id}\t{row.workspace_id}\n" for id, row in zip(ids, rows, strict=True)])
         contents = "".join([_content_line(id, row, recorded_at) for id, row in zip(ids, rows, strict=True)])
-        written = copy_new(cursor, "event_recorded_once", (_COPY_EVENT, events), (_COPY_CONTENT, contents))
+        copies = ((_COPY_EVENT, events), (_COPY_QUEUE, queue), (_COPY_CONTENT, contents))
+        written = copy_new(cursor, "event_recorded_once", *copies)
     return {row.once: id for id, row in zip(ids, rows, strict=True)} if written else None
 
 

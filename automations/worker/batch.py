@@ -23,6 +23,7 @@ class Occurrence:
     workspace_id: int
     only_automation: int | None
     recorded_at: datetime
+    shard: int = 0  # the place in the queue, which stays when its customer is merged
     merged: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # roots as its filters read them
     customer_id: int | None = field(init=False)  # the customer it is about
 

@@ -42,13 +42,13 @@ def _take(statement: str, automation_ids: Collection[int]) -> None:
             cursor.execute(statement, [[_AUTOMATION + id for id in sorted(set(automation_ids))]])
 
 
-# A shard is busy when it has a recorded event that nobody has routed. From one to the next by a probe of a partial index each
-# (`event_unrouted`): a plainer question reads the whole index, or the table, once many events wait.
+# A shard is busy when it has a recorded event that nobody has routed. From one to the next by a probe of the queue's index each: a
+# plainer question reads all of it, however many events wait.
 _BUSY = """
 with recursive shards (s) as (
-    select min(e.shard)::int from automations_event e where e.routed_at is null
+    select min(u.shard)::int from automations_unrouted u
     union all
-    select (select min(e.shard)::int from automations_event e where e.routed_at is null and e.shard > shards.s)
+    select (select min(u.shard)::int from automations_unrouted u where u.shard > shards.s)
     from shards where shards.s is not null
 ), busy as materialized (
     select s from shards where s is not null order by (s - %s + %s) %% %s

@@ -18,10 +18,9 @@ from automations.services.endings import ERASED, ends_by
 from automations.services.entry import Entries, enter_runs
 from automations.services.erasing import empty_records
 from automations.services.events import facts_of
-from automations.worker import bell, deciding, evaluations, exits, wake
+from automations.worker import bell, deciding, evaluations, exits, queue, wake
 from automations.worker.batch import Listening, LiveRun, Occurrence
-from automations.worker.claim import switch
-from automations.worker.copying import array
+from automations.worker.claim import switch, without
 from automations.worker.hearing import find_listening, names_of
 from automations.worker.knowing import know
 from automations.worker.locks import hold_shards, take_shards
@@ -33,16 +32,19 @@ log = logging.getLogger(__name__)
 MOST_SHARDS = 16
 MOST_EVENTS = 500
 _COLUMNS = """e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text,
-    e.workspace_id, e.only_automation, e.recorded_at"""
+    e.workspace_id, e.only_automation, e.recorded_at, e.shard"""
 _CONTENT = "left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at"
 _OLDEST = f"""
 select {_COLUMNS} from unnest(%s::int[]) s cross join lateral (
-    select * from automations_event where shard = s and routed_at is null order by id limit %s) e {_CONTENT} order by e.id
+    select event_id from automations_unrouted where shard = s order by event_id limit %s) u
+join automations_event e on e.id = u.event_id {_CONTENT} order by e.id
 """
-_THESE = (
-    f"select {_COLUMNS} from automations_event e {_CONTENT} where e.id = any(%s) and e.routed_at is null order by e.id"
-)
-_ROUTED = "update automations_event set routed_at = clock_timestamp() where id = any(%s::bigint[])"
+_THESE = f"""
+select {_COLUMNS} from automations_event e join automations_unrouted u on u.shard = e.shard and u.event_id = e.id {_CONTENT}
+where e.id = any(%s) order by e.id
+"""
+# A batch by its keys: without the switches the planner may read whole tables, however many events wait or were ever recorded.
+_SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
 _SHARDS_OF = "select distinct shard from automations_event where id = any(%s)"
 
 
@@ -77,8 +79,7 @@ def _transaction(take: Callable[[], list[Occurrence]], held: list[int]) -> int:
     held[:] = [item.facts.id for item in occurrences]
     if occurrences:
         route(occurrences)
-        with connection.cursor() as cursor:
-            cursor.execute(_ROUTED, [array(held)])
+        queue.leave([(item.shard, item.facts.id) for item in occurrences])
     return len(occurrences)
 
 
@@ -98,7 +99,7 @@ def _these(ids: Sequence[int]) -> list[Occurrence]:
 
 def _fetch(statement: str, parameters: list[Any]) -> list[Occurrence]:
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+        without(cursor, _SWITCHES, statement, parameters)
         return [Occurrence(facts_of(row[:9]), *row[9:]) for row in cursor.fetchall()]
 
 
@@ -106,8 +107,7 @@ def _fetch(statement: str, parameters: list[Any]) -> list[Occurrence]:
 def _give_up(id: int, error: Exception) -> int:
     for occurrence in _these([id]):
         evaluations.write([evaluations.failed(occurrence, error)])
-        with connection.cursor() as cursor:
-            cursor.execute(_ROUTED, [[id]])
+        queue.leave([(occurrence.shard, id)])
         return 1
     return 0
 

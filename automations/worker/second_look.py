@@ -49,9 +49,8 @@ select l.run_id, e.id, e.name, case when e.customer_id = l.customer_id then e.su
 from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[])
     l (run_id, workspace_id, customer_id, record, since, created_at, name)
 cross join lateral (
-    select * from automations_event e
+    select e.* from automations_event e join automations_routed m on m.event_id = e.id and m.routed_at >= l.created_at
     where e.workspace_id = l.workspace_id and e.customer_id = l.record and e.id > l.since and e.name = l.name
-        and e.routed_at >= l.created_at
     order by e.id limit %s) e
 left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at
 order by l.run_id, e.id

@@ -216,7 +216,7 @@ def _figures(record: Record) -> dict[str, int]:
 def _left() -> dict[str, int]:
     """What is still to be done, by kind."""
     counts = {
-        "events": Event.objects.filter(routed_at=None).count(),
+        "events": Event.objects.filter(routed=None).count(),
         "runs": Run.objects.filter(ended_at=None).count(),
         "deliveries": Delivery.objects.filter(state__in=("QUEUED", "SENDING", "UNKNOWN")).count(),
         "looks": SecondLook.objects.count(),

@@ -84,7 +84,10 @@ class TestEventAgainstParking:  # W1, RELIABILITY 16
             settle()
             assert fresh(run).status in ("COMPLETED", "WAITING_FOR_EVENT")
         waiting = Run.objects.filter(automation=automation, status="WAITING_FOR_EVENT")
-        pinged = {event.customer_id: event for event in Event.objects.filter(name="ping", routed_at__isnull=False)}
+        pinged = {
+            event.customer_id: event
+            for event in Event.objects.filter(name="ping").exclude(routed=None).select_related("routed")
+        }
         return sum(1 for run in waiting if pinged[run.customer_id].routed_at >= run.entered_at)
 
     def during(self, customer: Customer) -> None:

@@ -49,11 +49,20 @@ BREACHES: dict[str, list[Plant]] = {
     ],
     "E4": [
         [
-            "UPDATE automations_event SET routed_at = NULL, recorded_at = now() - interval '1 hour' WHERE id = {event_timer}"
+            "DELETE FROM automations_routed WHERE event_id = {event_timer}",
+            "INSERT INTO automations_unrouted (shard, event_id, workspace_id) SELECT shard, id, workspace_id FROM automations_event "
+            "WHERE id = {event_timer}",
+            "UPDATE automations_event SET recorded_at = now() - interval '1 hour' WHERE id = {event_timer}",
         ]
     ],
     "E5": [["DELETE FROM automations_event_content WHERE event_id = {event_timer}"]],
     "E6": [[again("automations_evaluation", "true", recorded_at="{later}")]],
+    "E7": [
+        ["DELETE FROM automations_routed WHERE event_id = {event_timer}"],
+        [f"INSERT INTO automations_unrouted SELECT shard, id, workspace_id FROM {EVENT} WHERE id = {{event_timer}}"],
+        ["DELETE FROM automations_unrouted"],
+        ["UPDATE automations_unrouted SET shard = shard + 1"],
+    ],
     "R1": [
         ["DELETE FROM automations_delivery WHERE run_id = {delivery}"],
         [drop(RUN, "run_parking_agrees"), "UPDATE automations_run SET due_at = NULL WHERE id = {timer}"],
@@ -107,7 +116,12 @@ BREACHES: dict[str, list[Plant]] = {
         ]
     ],
     "T3": [["UPDATE automations_automation SET next_fire_at = NULL WHERE id = {auto_scheduled}"]],
-    "W1": [[again(EVENT, "id = {event_released}", id=FRESH, key="late", name="reply", routed_at="{later}")]],
+    "W1": [
+        [
+            again(EVENT, "id = {event_released}", id=FRESH, key="late", name="reply"),
+            again("automations_routed", "event_id = {event_released}", event_id=FRESH, routed_at="{later}"),
+        ]
+    ],
     "W2": [
         [
             """UPDATE automations_step_log SET output = output || '{{"outcome": "timeout"}}' WHERE run_id = {woken} AND step = 'wait'"""

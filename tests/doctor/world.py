@@ -140,6 +140,7 @@ def build(server: HTTPServer) -> World:
         _standing(world, server)
         _money(world)
         _at_work(world)
+        happen(make_customer(world.workspace), "just_now")  # nobody has routed it yet
     return world
 
 

@@ -82,9 +82,9 @@ def test_each_is_announced_once(actor):  # TRG-11
     assert sorted(events.values_list("customer_id", flat=True)) == sorted(ids)
 
 
-def test_a_thousand_take_as_many_statements_as_twenty(actor):
+def test_a_thousand_take_as_many_statements_as_fifty(actor):
     counts = []
-    for size in (20, 1000):
+    for size in (50, 1000):
         given = [{"email": f"{unique('n')}@x.example"} for _ in range(size)]
         with CaptureQueriesContext(connection) as queries:
             make_customers(actor, given)

@@ -34,7 +34,12 @@ def customer(workspace):
 def route_again(*events):
     """Have the routers take up events that were routed, as if their mark had been lost."""
     with connection.cursor() as cursor:
-        cursor.execute("update automations_event set routed_at = null where id = any(%s)", [list(events)])
+        cursor.execute("delete from automations_routed where event_id = any(%s)", [list(events)])
+        cursor.execute(
+            "insert into automations_unrouted (shard, event_id, workspace_id) select shard, id, workspace_id from automations_event"
+            " where id = any(%s)",
+            [list(events)],
+        )
     route_all()
 
 

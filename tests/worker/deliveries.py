@@ -13,7 +13,7 @@ from pytest_httpserver import HTTPServer
 from accounts.clock import evaluation_now
 from accounts.models import Customer, Workspace
 from automations.engine.kinds import Envelope
-from automations.models import Automation, Delivery, Event, Run, StepLog, Version
+from automations.models import Automation, Delivery, Event, Routed, Run, StepLog, Version
 from automations.worker.envelopes import to_json
 from automations.worker.store import delivery_key
 from tests.factories import make_customer, make_workspace
@@ -55,8 +55,8 @@ class World:
             customer_id=self.customer.pk,
             occurred_at=now,
             shard=0,
-            routed_at=now,
         )
+        Routed.objects.create(event=event, workspace_id=self.workspace.pk, routed_at=now)
         values: dict[str, Any] = {
             "workspace": self.workspace, "automation": self.automation, "version": self.version, "event": event,
             "customer": self.customer, "subject_kind": "customer", "subject_id": self.customer.pk,

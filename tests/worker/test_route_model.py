@@ -74,7 +74,7 @@ def test_any_history_in_any_batches_ends_as_the_model_says(db, steps):
         rows = Run.objects.filter(automation=real[rule], customer_id=customer).order_by("pk")
         assert [row.end_reason or "open" for row in rows] == model.runs
     assert_keys_agree(real)
-    assert not Event.objects.filter(workspace=workspace, routed_at=None).exists()
+    assert not Event.objects.filter(workspace=workspace, routed=None).exists()
 
 
 def assert_keys_agree(real):

@@ -193,7 +193,7 @@ def test_three_schedulers_fire_each_schedule_once(workspace):  # RELIABILITY 11
 
 
 def test_firing_takes_no_more_queries_for_many_records(workspace):  # "nothing per event or run"
-    for _ in range(20):
+    for _ in range(40):
         make_customer(workspace)
     where = 'customer.country != "US"'
     on(workspace, f"type: schedule, interval: 24h, forEach: {{query: customers, where: '{where}'}}")
