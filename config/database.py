@@ -14,6 +14,13 @@ SESSION_LIMITS = {
     "worker": {"statement_timeout": 15_000, "lock_timeout": 5_000, "idle_in_transaction_session_timeout": 30_000},
     "command": {},
 }
+# A host that is cut off says nothing: each side asks whether the other still lives, and ends a connection that has been silent for
+# about half a minute. By the defaults of most systems it would take two hours, in which a worker waits for a dead server, and the
+# server keeps the locks of a dead worker (RELIABILITY 6). On a socket of the same machine none of this has a meaning, or does harm.
+SILENCE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}  # seconds, seconds, how often
+UNHEARD = 30_000  # milliseconds that something sent may stay without an acknowledgement
+CLIENT_ALIVE = {"connect_timeout": 10, "keepalives": 1, **SILENCE, "tcp_user_timeout": UNHEARD}
+SERVER_ALIVE = {**{f"tcp_{name}": value for name, value in SILENCE.items()}, "tcp_user_timeout": UNHEARD}
 WORKER_COMMANDS = {"work", "qcluster"}
 WEB_COMMANDS = {"runserver"}
 
@@ -76,12 +83,15 @@ def process_kind(argv: list[str]) -> str:
     return "web" if command in WEB_COMMANDS else "command"
 
 
+def _as_options(parameters: dict[str, int]) -> str:
+    return " ".join(f"-c {name}={value}" for name, value in parameters.items())
+
+
 def connection_settings(database: Database, kind: str) -> dict[str, Any]:
     """Django's `DATABASES["default"]`. No pool: every process that forks would share its sockets (STACK 3)."""
-    limits = " ".join(f"-c {name}={value}" for name, value in SESSION_LIMITS[kind].items())
-    options: dict[str, Any] = {"application_name": f"onward-{kind}", **database.options}
-    if limits:
-        options["options"] = f"{database.options.get('options', '')} {limits}".strip()
+    options: dict[str, Any] = {"application_name": f"onward-{kind}", **CLIENT_ALIVE, **database.options}
+    said = (_as_options(SERVER_ALIVE), database.options.get("options", ""), _as_options(SESSION_LIMITS[kind]))
+    options["options"] = " ".join(part for part in said if part)
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": database.name,

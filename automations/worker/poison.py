@@ -32,8 +32,9 @@ class Holder:
 
     def _open(self) -> None:
         """A row of its own, and the lock on it before anybody else can see the row."""
-        parameters = {key: value for key, value in connection.get_connection_params().items() if key in _KEPT}
-        self._connection = psycopg.connect(**parameters, autocommit=True, application_name="onward-holder")
+        parameters = {key: value for key, value in connection.get_connection_params().items() if key not in _DJANGO}
+        parameters["application_name"] = "onward-holder"
+        self._connection = psycopg.connect(**parameters, autocommit=True)
         self._connection.execute("SET synchronous_commit = off")  # it need not survive a crash of the server itself
         with self._connection.transaction():
             row = self._connection.execute(
@@ -85,7 +86,8 @@ class Holder:
         self._connection.close()
 
 
-_KEPT = {"dbname", "user", "password", "host", "port", "sslmode"}
+# What Django adds for its own cursors. All else says how to reach the server, and how soon each side notes that the other is cut off.
+_DJANGO = {"cursor_factory", "context", "prepare_threshold"}
 _holder: Holder | None = None
 
 

@@ -192,7 +192,24 @@ class TestConnections:
             assert f"-c {limit}" in options["options"]
 
     def test_a_migration_may_take_its_time(self) -> None:
-        assert "options" not in connection_settings(Database("x"), "command")["OPTIONS"]
+        assert "statement_timeout" not in connection_settings(Database("x"), "command")["OPTIONS"]["options"]
+
+    @pytest.mark.parametrize("kind", ["web", "worker", "command"])
+    def test_each_side_notes_within_a_minute_that_the_other_was_cut_off(self, kind: str) -> None:  # RELIABILITY 6
+        options = connection_settings(Database("x"), kind)["OPTIONS"]
+        assert options["connect_timeout"] <= 15
+        assert options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"] <= 60
+        assert options["tcp_user_timeout"] <= 60_000
+        for name in ("keepalives_idle", "keepalives_interval", "keepalives_count"):
+            assert f"-c tcp_{name}={options[name]}" in options["options"]
+        assert f"-c tcp_user_timeout={options['tcp_user_timeout']}" in options["options"]
+
+    def test_an_operator_may_ask_less_often(self) -> None:
+        database = Database("x", options={"keepalives_idle": "600", "options": "-c tcp_keepalives_idle=600"})
+        options = connection_settings(database, "worker")["OPTIONS"]
+        assert options["keepalives_idle"] == "600"
+        said = options["options"]
+        assert said.index("tcp_keepalives_idle=15") < said.index("tcp_keepalives_idle=600")  # the later one counts
 
     def test_connections_last_and_are_checked_and_never_pooled(self) -> None:
         found = connection_settings(Database("x", options={"sslmode": "require"}), "web")

@@ -14,6 +14,7 @@ from automations.worker import advance, claim, poison
 from automations.worker.loop import Loop
 from automations.worker.retrying import is_surroundings, is_transient
 from automations.worker.route import route_batch
+from config.database import CLIENT_ALIVE, SERVER_ALIVE
 from tests.factories import make_customer, make_workspace
 from tests.worker.living import happen, live, settle, the_run
 
@@ -55,6 +56,17 @@ def test_a_living_worker_is_never_reaped(holder):
     holder.hold([3])
     assert poison.reap() == 0
     assert Worker.objects.filter(pk=holder.id).exists()
+
+
+def test_the_holder_s_connection_is_watched_like_any_other(
+    holder,
+):  # RELIABILITY 6: its lock falls when the host is cut off
+    said = holder._connection.info.get_parameters()
+    for name, value in CLIENT_ALIVE.items():
+        assert int(said.get(name, 1)) == value  # libpq leaves out what is its own default
+    for name, value in SERVER_ALIVE.items():
+        assert f"-c {name}={value}" in said["options"]
+    assert said["application_name"] == "onward-holder"
 
 
 def test_a_lost_connection_is_opened_again_under_a_row_of_its_own(holder):  # RELIABILITY 4
