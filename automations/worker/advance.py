@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
+import psycopg
 from django.conf import settings
 from django.db import Error, connection, transaction
 
@@ -182,7 +183,7 @@ def _fail_alone(id: int, error: Exception) -> int:
 
     try:
         return retrying(end)
-    except (Error, LookupError) as fault:
+    except (Error, psycopg.Error, LookupError) as fault:  # COPY raises the driver's own
         if is_surroundings(fault):
             raise
         log.exception("exec_%s could not be ended by its error", id)

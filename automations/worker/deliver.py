@@ -22,7 +22,7 @@ from automations.engine.outcomes import Failed, Unknown
 from automations.worker import delivery_claim
 from automations.worker.jobs import Job, gone
 from automations.worker.policy import is_settled
-from automations.worker.retrying import is_transient, retrying
+from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.settle import settle_acts, settle_stopped
 
 log = logging.getLogger(__name__)
@@ -168,7 +168,7 @@ def _complete_alike(action: OutsideAction, members: Sequence[Job]) -> None:
         for job, envelope in zip(members, completed, strict=True):
             job.envelope = envelope
     except Exception as error:  # a defect of one kind of action must not stop the others; nothing was sent yet
-        if is_transient(error):
+        if is_surroundings(error):
             raise
         log.exception("deliveries of %s cannot be completed", action.key)
         for job in members:

@@ -11,6 +11,7 @@ import psycopg
 from django.db import Error, InterfaceError, OperationalError, connection
 
 from accounts.repeating import counted
+from automations.worker import schema
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,10 +34,20 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_surroundings(error: BaseException) -> bool:
-    """Whether the server or the way to it is at fault (away, full, out of time or memory, read-only), never the rows at hand: nothing
-    may be failed for it, it is waited out."""
+    """Whether the server or the way to it is at fault (away, full, out of time or memory, read-only, its tables those of another
+    release), never the rows at hand: nothing may be failed for it, it is waited out."""
     code = sqlstate(error) if isinstance(error, (Error, psycopg.Error)) else None
-    return is_transient(error) or isinstance(error, _SURROUNDINGS) or code == "25006"
+    return is_transient(error) or isinstance(error, _SURROUNDINGS) or code == "25006" or _is_of_another_release()
+
+
+def _is_of_another_release() -> bool:
+    """Asked only about an error that would be held against a row. In a transaction that failed the caller outside it asks."""
+    if connection.needs_rollback or schema.is_ours():
+        return False
+    log.error(
+        "The tables are those of another release: nothing is failed for it. Start this worker from the release that migrated them."
+    )
+    return True
 
 
 _SURROUNDINGS = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)

@@ -25,7 +25,7 @@ from automations.worker.hearing import find_listening, names_of
 from automations.worker.knowing import know
 from automations.worker.locks import hold_shards, take_shards
 from automations.worker.reading import Reader
-from automations.worker.retrying import is_transient, retrying
+from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.runs import locked, runs_of
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def _batch(take: Callable[[], list[Occurrence]]) -> int:
     try:
         return retrying(lambda: _transaction(take, held))
     except Exception as error:  # whatever a filter, a root or a constraint raised must not stop the other events
-        if is_transient(error) or not held:
+        if is_surroundings(error) or not held:
             raise
         log.exception("routing %s events failed", len(held))
         return _halves(list(held), error)
