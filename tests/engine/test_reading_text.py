@@ -87,7 +87,8 @@ class TestYamlCorpus:
         refused(text, "yaml")
 
     def test_a_control_character_is_refused_without_a_crash(self) -> None:
-        assert refused("a: \x01", "yaml").code == "malformed"
+        error = refused("a: 1\nb: \x01", "yaml")
+        assert (error.code, error.problems[0].line) == ("malformed", 2)
 
     def test_all_doubled_keys_are_told_at_once(self) -> None:
         error = refused("a: 1\na: 2\nb:\n  c: 1\n  c: 2\n", "yaml")
@@ -242,7 +243,8 @@ class TestDecoding:
         assert refused(HEAD + "#" + "é" * (MAX_BYTES // 2)).code == "too_large"
 
     def test_what_is_not_utf8_is_malformed(self) -> None:
-        assert refused(b"name: \xff\xfe").code == "malformed"
+        error = refused(b"# one\nname: \xff\xfe")
+        assert (error.code, error.problems[0].line) == ("malformed", 2)
 
     def test_a_byte_order_mark_is_ignored(self) -> None:
         assert read_definition(("\ufeff" + HEAD).encode(), REGISTRY).definition.name == "X"
@@ -264,6 +266,7 @@ class TestDecoding:
         error = refused(text, "yaml")
         assert error.code == "invalid_definition"
         assert "mapping" in error.problems[0].message
+        assert error.problems[0].line == 1
 
 
 class TestData:

@@ -90,10 +90,14 @@ def _decoded(text: str | bytes) -> str:
         raise refusal(
             "too_large", f"The definition has {size:,} bytes; at most {MAX_BYTES:,} are allowed. Split it in two."
         )
+    if isinstance(text, str):
+        return text.removeprefix("\ufeff")
     try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise refusal("malformed", f"The text is not UTF-8: byte {error.start + 1} cannot be read.") from error
+        line = text.count(b"\n", 0, error.start) + 1
+        message = f"The text is not UTF-8: byte {error.start + 1}, on line {line}, cannot be read."
+        raise refusal("malformed", message, line) from error
     return decoded.removeprefix("\ufeff")
 
 
@@ -107,7 +111,7 @@ def _read(parsed: Parsed, registry: Registry, fmt: Format, lenient: bool) -> Sou
     draft = Draft(registry, shape, lenient)
     if not isinstance(parsed.data, dict):
         message = "A definition is a mapping with a name, a trigger and steps; this text is none."
-        raise refusal("invalid_definition", message, 1 if parsed.lines else None)
+        raise refusal("invalid_definition", message, None if fmt == "data" else 1)
     data = parsed.data
     shape.keys(data, _TOP, ())
     definition = _definition(data, draft)

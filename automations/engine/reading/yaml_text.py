@@ -48,7 +48,7 @@ def parse_yaml(text: str) -> Parsed:
             else:
                 _HANDLERS.get(type(event), _ignore)(builder, event)
     except YAMLError as error:
-        raise _malformed(error) from error
+        raise _malformed(error, text) from error
     return builder.finish()
 
 
@@ -123,7 +123,7 @@ _HANDLERS: dict[type, Callable[[Builder, Any], None]] = {
 }
 
 
-def _malformed(error: YAMLError) -> DefinitionError:
+def _malformed(error: YAMLError, text: str) -> DefinitionError:
     if isinstance(error, MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         what = str(error.problem or error.context or "it cannot be read")
@@ -131,7 +131,9 @@ def _malformed(error: YAMLError) -> DefinitionError:
         place = f"line {line}: " if line is not None else ""
         return refusal("malformed", f"This is not YAML: {place}{what}.", line, help=_hint(what))
     if isinstance(error, ReaderError):
-        return refusal("malformed", "The text holds a control character that YAML does not allow; remove it.")
+        line = text.count("\n", 0, error.position) + 1
+        message = f"Line {line} holds a control character that YAML does not allow; remove it."
+        return refusal("malformed", message, line)
     return refusal("malformed", "This is not YAML; it cannot be read.")
 
 
