@@ -24,6 +24,7 @@ from automations.channels.addresses import Blocked, Egress, egress
 from automations.channels.guard import TOTAL_SECONDS, GuardedBackend
 from automations.engine.kinds import Channel, Envelope
 from automations.engine.outcomes import Done, Failed, Outcome
+from automations.services.jsontext import without_nul
 
 READ_LIMIT = 256 * 1024  # bytes of an answer that are read
 KEPT = 2048  # characters of it that are kept
@@ -58,7 +59,7 @@ class Answer:
         """JSON data when it is JSON and short enough to be kept whole, else text, cut."""
         if len(self.body) <= KEPT and "json" in self.headers.get("content-type", ""):
             with contextlib.suppress(ValueError, RecursionError):
-                return json.loads(self.text.replace("\\u0000", "\\ufffd"), parse_constant=_no_constant)
+                return json.loads(without_nul(self.text), parse_constant=_no_constant)
         return self.text[:KEPT]
 
 

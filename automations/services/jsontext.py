@@ -10,6 +10,7 @@ float of a number.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,15 +24,18 @@ _PASS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 _SORTED = _PASS | orjson.OPT_SORT_KEYS
 _SUBCLASS = _PASS | orjson.OPT_PASSTHROUGH_SUBCLASS
 _DECODER = json.JSONDecoder(parse_float=Decimal)  # made once: that costs more than a small text
+#: NUL as JSON writes it. Behind a backslash of its own it is a text with these six characters, which stays as it is.
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 def dumps(value: Any, sort_keys: bool = False) -> str:
-    """Compact JSON text. Decimals are numbers, times are ISO text. A NUL character, which jsonb refuses, is replaced."""
+    """Compact JSON text. Decimals are numbers, times are ISO text. What the database refuses, a NUL character or half a pair of
+    them, is replaced: another's answer may hold it, and must be written down all the same."""
     try:
         text = orjson.dumps(value, option=_SORTED if sort_keys else _PASS).decode()
     except TypeError:  # something that plain JSON has no word for: the slower way
-        text = _text(value, sort_keys)
-    return text.replace("\\u0000", "\ufffd") if "\\u0000" in text else text
+        text = _whole(_text(value, sort_keys))
+    return without_nul(text) if "\\u0000" in text else text
 
 
 def plain_text(value: Any) -> str:
@@ -41,12 +45,22 @@ def plain_text(value: Any) -> str:
         text = orjson.dumps(value, _plain_value, _SUBCLASS).decode()
     except TypeError:  # names that are no text, integers beyond 64 bits: the slower way
         return dumps(plain(value))
-    return text.replace("\\u0000", "\ufffd") if "\\u0000" in text else text
+    return without_nul(text) if "\\u0000" in text else text
 
 
 def plain_text_or_none(value: Any) -> str | None:
     """None and empty containers are stored as NULL."""
     return plain_text(value) if value else None
+
+
+def without_nul(text: str) -> str:
+    """JSON text with the replacement character for each NUL that it writes."""
+    return _NUL.sub("\\1\ufffd", text)
+
+
+def _whole(text: str) -> str:
+    """Pairs of half characters become the one they mean, a half alone the replacement character."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _plain_value(value: Any) -> Any:

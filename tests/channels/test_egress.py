@@ -362,6 +362,7 @@ def test_json_is_kept_as_data_only_when_it_is_short_and_sound() -> None:
     assert Answer(200, head, b"NaN").content == "NaN"
     assert Answer(200, head, b"[" * 2000).content == "[" * 2000
     assert Answer(200, head, b'{"a": "\\u0000"}').content == {"a": "\ufffd"}
+    assert Answer(200, head, rb'{"a": "\\u0000"}').content == {"a": r"\u0000"}
     assert Answer(200, head, b'"' + b"x" * 3000 + b'"').content == '"' + "x" * 2047
     assert Answer(200, {"content-type": "text/html"}, b"<p>").content == "<p>"
 

@@ -22,9 +22,18 @@ VALUES = st.recursive(
 )
 
 
+def replaced(value):
+    """What the database can hold of JSON data."""
+    if isinstance(value, dict):
+        return {replaced(key): replaced(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [replaced(item) for item in value]
+    return value.replace("\x00", "�") if isinstance(value, str) else value
+
+
 @given(VALUES)
 def test_what_is_written_reads_back_the_same(value):
-    expected = json.loads(json.dumps(value, default=lambda found: f"d{found}").replace("\\u0000", "�"))
+    expected = replaced(json.loads(json.dumps(value, default=lambda found: f"d{found}")))
     found = loads(dumps(value))
     assert json.loads(json.dumps(found, default=lambda number: f"d{number}")) == expected
 
@@ -66,6 +75,24 @@ def test_numbers_with_a_point_are_decimals_when_read():
 def test_nul_characters_are_replaced():
     assert "\\u0000" not in dumps({"a": "x\x00y"})
     assert loads(dumps({"a": "x\x00y"})) == {"a": "x�y"}
+
+
+# As it stands in a path, a regular expression or a text about JSON.
+@pytest.mark.parametrize("text", [r"\u0000", r"C:\u0000x", r"\\u0000", "\\\x00", "\\\\\x00\\u0000", "\x00\x00"])
+@pytest.mark.parametrize("write", [dumps, plain_text])
+def test_the_name_of_nul_is_no_nul(write, text):  # DESIGN 4: a payload is stored as it was sent
+    written = write({text: [text]})
+    assert loads(written) == replaced({text: [text]})
+
+
+@pytest.mark.parametrize("write", [dumps, plain_text])
+@pytest.mark.parametrize(
+    ("text", "kept"), [("\ud83d", "�"), ("é\udca9é", "é�é"), ("\ud83d\udca9", "💩"), ("💩\ud83d", "💩�")]
+)
+def test_half_a_character_is_replaced_and_two_halves_are_one(write, text, kept):  # the database holds whole ones
+    written = write({text: text})
+    assert written.encode()
+    assert loads(written) == {kept: kept}
 
 
 def test_nothing_reads_as_nothing():

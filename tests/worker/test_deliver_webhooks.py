@@ -54,6 +54,20 @@ def test_an_answered_call_moves_the_run_on_with_its_output(httpserver: HTTPServe
     assert deliver_batch() == 0
 
 
+@pytest.mark.parametrize("answer", [r'{"a": "\ud83d"}', r'{"\udca9": [1]}', r'{"a": "\u0000"}', r'{"a": "\\u0000"}'])
+def test_an_answer_that_cannot_be_stored_as_it_is_still_settles_the_call(httpserver: HTTPServer, answer: str) -> None:
+    """Half a character in it once left the call unsettled, so that it was made again and again (O4, O5)."""
+    world = World()
+    server = httpserver.expect_request("/hook")
+    server.respond_with_data(answer, content_type="application/json")
+    run = world.run()
+    delivery = world.webhook(httpserver.url_for("/hook"), run)
+    assert deliver_batch() == 1
+    delivery.refresh_from_db()
+    run.refresh_from_db()
+    assert (delivery.state, delivery.lease_until, run.answer["outcome"]["kind"]) == ("SENT", None, "done")
+
+
 def test_the_waits_are_those_that_were_written(httpserver: HTTPServer) -> None:  # ERR-02, ERR-03
     world, receiver = World(), Receiver(httpserver, 503, 503, 503, 503)
     run = world.run()

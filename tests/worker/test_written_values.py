@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
-from automations.models import Run
+from automations.models import Delivery, Run
 from automations.services.events import NewEvent, record_events
 from automations.services.jsontext import plain_text_or_none
 from tests.billing.helpers import make_invoice
@@ -56,6 +56,20 @@ def test_a_payload_keeps_its_numbers_as_they_were_posted(run: Run) -> None:  # C
         text = cursor.fetchone()[0]
     assert json.loads(text, parse_float=Decimal) == {"seats": 7, "price": Decimal("10.50")}
     assert re.search(r'"price": ?10\.50', text)
+
+
+def test_a_text_that_names_nul_goes_through_event_log_and_delivery(transactional_db: None) -> None:  # E1, DESIGN 4
+    """A path or a regular expression may hold it; as broken JSON it stopped every event of a customer of that name."""
+    text = r"C:\u0000 and \\u0000"
+    customer = make_customer(make_workspace(), name=text)
+    send = '{id: go, type: action, action: send_email, subject: "{{customer.name}}", body: "{{trigger.path}}"}'
+    automation = on(customer.workspace, "type: event, event: sign", steps=f"steps: [{send}]")
+    subjects = {"customer": customer.pk}
+    record_events([NewEvent(customer.workspace_id, "sign", "api", unique("event"), subjects, {"path": text})])
+    settle()
+    run = Run.objects.get(automation=automation)
+    assert (run.status, log_of(run)[0].output["subject"]) == ("COMPLETED", text)
+    assert Delivery.objects.get(run=run).envelope["body"]["values"]["trigger"]["path"] == text
 
 
 def test_a_number_far_out_is_not_written_in_a_million_digits() -> None:  # RELIABILITY 38
