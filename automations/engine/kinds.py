@@ -291,6 +291,7 @@ class Root:
     )
     Fields: ClassVar[type[BaseModel]] = Config  # its JSON Schema types the fields for validator, builder and catalogue
     bare: ClassVar[Mapping[str, str]] = {}  # bare names it answers: {"country": "country", "email_opened": "opened"}
+    contains: ClassVar[frozenset[str]] = frozenset()  # roots whose data lie in its own, as in `invoice.customer`
 
     def load(self, ids: Collection[int]) -> Mapping[int, Mapping[str, Any]]:
         """The records of these ids, in one query or a fixed few. A missing id is absent from the answer."""

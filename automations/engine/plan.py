@@ -108,6 +108,14 @@ class Plan:
         return tuple((name, root.subject) for name, root in self.registry.roots.items())
 
     @cached_property
+    def read_with(self) -> Mapping[str, tuple[str, ...]]:
+        """By root that a step changes: itself and the roots that contain its data. They are read again before they are used
+        (DESIGN 5.2, rounds)."""
+        changed = {root for node in self.nodes.values() for root in getattr(node.kind, "changes", ())}
+        roots = self.registry.roots
+        return {root: (root, *(name for name, other in roots.items() if root in other.contains)) for root in changed}
+
+    @cached_property
     def needs(self) -> tuple[Need, ...]:
         """Named records that its steps read whenever they are prepared: read once for a batch."""
         found = {need for node in self.nodes.values() for need in (*node.kind.needs(node.config), *node.kind.reads)}

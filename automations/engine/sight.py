@@ -30,6 +30,7 @@ def make_scope(walk: Walk) -> Scope:
         "wait": state.get("wait", _NOTHING),
         "run": facts,
         "now": walk.now,
+        **walk.fresh,
     }
     if frames.top is not None:
         values.update(frames.values(walk.records, plan))
@@ -50,6 +51,11 @@ def renew(scope: Scope, run: RunState) -> Scope:
     if env.warnings:
         env.warnings = []
     return scope
+
+
+def show(scope: Scope, fresh: Mapping[str, Any]) -> None:
+    """Let these roots be read as they are given."""
+    cast(RunData, scope.env.data).locals.update(fresh)
 
 
 def holds(walk: Walk, where: str, subjects: Mapping[str, int], load: Callable[[NeedLoad], None]) -> bool:

@@ -89,6 +89,8 @@ class _Simulator:
         walk = Walk(self.plan, self.run, self.records, self.now, self.workspace)
         while (question := walk.advance()) is not None:
             self._answer(walk, question)
+        for root, data in walk.fresh.items():
+            self.records.put(root, {self.run.id: data}, [])
         self.result.rows += walk.rows
         self.result.effects += walk.effects
 

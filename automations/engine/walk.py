@@ -19,7 +19,7 @@ from automations.engine.outcomes import Done, Failed, Outcome, Refused, Skipped,
 from automations.engine.plan import Plan, PlanNode
 from automations.engine.run_state import Effect, Record, RunState
 from automations.engine.scope import NeedLoad, Records, Scope
-from automations.engine.sight import make_scope, renew, root_ids
+from automations.engine.sight import make_scope, renew, root_ids, show
 
 STEP_LIMIT = 10_000  # logged steps a run (DESIGN 6)
 FALLBACK, LATE = 1, 2  # flags of a log row
@@ -62,6 +62,7 @@ class Walk:
         self._answer: Any = _NOTHING
         self._scope: Scope | None = None
         self._ids: dict[str, int] | None = None
+        self.fresh: dict[str, Any] = {}  # roots of the run that this turn made anew, as later steps read them
         self._input: Mapping[str, Any] | None = None
         self._warned: list[Any] = []  # warnings of an attempt that asked a question before it ended
         self._take_up()
@@ -166,7 +167,7 @@ class Walk:
         self._freshen()
         try:
             return self._act(node)
-        except NeedLoad:
+        except (NeedLoad, MemoryError):  # out of memory: the process at large is hurt, which its shell has to judge
             raise
         except ExpressionError as error:
             self._settle(node, Failed(error.code, str(error)))
@@ -221,6 +222,15 @@ class Walk:
         self._entering = False
         return Apply(kind.key, self._signed(prepared, node))
 
+    def _show(self, sent: list[Envelope]) -> None:
+        """The run's latest e-mail is this one for the steps of this turn, though no table has it yet: nobody can have opened it
+        (RUN-22)."""
+        for mail in sent:
+            if mail.customer_mail and mail.kind == "email":
+                self.fresh["mail"] = {"id": None, "subject": mail.subject, "opened": False, "clicked": False}
+                if self._scope is not None:
+                    show(self._scope, self.fresh)
+
     def _signed(self, request: Request, node: PlanNode) -> Request:
         run = self.run
         self._input, self._warned = request.input, list(self.scope().env.warnings)
@@ -258,6 +268,7 @@ class Walk:
             self._park(Park("delivery"))
         else:
             self._leave(node, "next", output=_together(envelopes), input=envelopes[0].input)
+            self._show(to_send)
 
     # -- what a step came to --------------------------------------------------------------------------------------
 
@@ -444,11 +455,11 @@ class Walk:
             self._ids = root_ids(self.plan, self.run, self.subjects())
         return self._ids
 
-    def _forget(self, root: str) -> None:
-        spec = self.plan.registry.roots.get(root)
-        id = self.subjects().get(spec.subject) if spec else None
-        if id is not None:
-            self.records.forget(root, id)
+    def _forget(self, changed: str) -> None:
+        ids = self.ids()
+        for root in self.plan.read_with[changed]:
+            if root in ids:
+                self.records.forget(root, ids[root])
 
 
 def _changed_by(data: Mapping[str, Any], root: str) -> Any:

@@ -21,6 +21,7 @@ class InvoiceRoot(Root):
     label = "Invoice"
     prefix = "inv"
     subject = "invoice"
+    contains = frozenset({"customer", "subscription"})
     Fields = InvoiceFields
 
     def load(self, ids: Collection[int]) -> Mapping[int, Mapping[str, Any]]:

@@ -26,6 +26,7 @@ class PaymentRoot(Root):
     label = "Payment"
     prefix = "pay"
     subject = "payment"
+    contains = frozenset({"invoice"})
     Fields = PaymentFields
 
     def load(self, ids: Collection[int]) -> Mapping[int, Mapping[str, Any]]:
