@@ -13,6 +13,8 @@ from config.folder import default_folder
 from config.postgres import Cluster
 
 NAME = os.environ.get("BENCH_DATABASE", "onward_bench")  # two measurements at once need two
+MIGRATED = f"{NAME}_migrated"  # a copy with all tables and no rows, from which each workload begins
+_server: list[Database] = []
 
 
 @contextmanager
@@ -30,12 +32,29 @@ def database() -> Iterator[str]:
     os.environ["DATABASE_URL"] = place.as_url()
     os.environ.setdefault("ONWARD_DEBUG", "1")
     try:
-        _again(base, create=True)
+        _server[:] = [base]
+        _drop(MIGRATED)
+        _make(NAME)
         yield _dsn(place)
-        _again(base, create=False)
+        _drop(NAME)
+        _drop(MIGRATED)
     finally:
         if hold:
             hold.release()
+
+
+def keep_as_migrated() -> None:
+    """Remember the database as it stands for `begin_anew`. Nobody may be connected to it."""
+    _make(MIGRATED, NAME)
+
+
+def begin_anew() -> bool:
+    """Put the remembered database in the place of the present one: no rows, no statistics. False when none is remembered yet; then
+    the place is empty."""
+    with psycopg.connect(_dsn(_server[0]), autocommit=True) as connection:
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [MIGRATED]).fetchone() is not None
+    _make(NAME, MIGRATED if known else None)
+    return known
 
 
 def _dsn(place: Database) -> str:
@@ -49,8 +68,12 @@ def _dsn(place: Database) -> str:
     return psycopg.conninfo.make_conninfo("", **{key: value for key, value in parts.items() if value})
 
 
-def _again(base: Database, create: bool) -> None:
-    with psycopg.connect(_dsn(base), autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{NAME}" WITH (FORCE)')
-        if create:
-            connection.execute(f'CREATE DATABASE "{NAME}"')
+def _drop(name: str) -> None:
+    with psycopg.connect(_dsn(_server[0]), autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def _make(name: str, template: str | None = None) -> None:
+    _drop(name)
+    with psycopg.connect(_dsn(_server[0]), autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"' + (f' TEMPLATE "{template}"' if template else ""))

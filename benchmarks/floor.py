@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -42,6 +42,11 @@ _ENROL = (
     "INSERT INTO floor_run (version_id, event_id, subject_id, ctx, due_at) SELECT 1, id, subject_id, payload, now() FROM floor_event "
     "WHERE id = ANY(%s) ON CONFLICT (version_id, event_id) DO NOTHING"
 )
+_MATCH = (
+    "UPDATE floor_run r SET status = 0, due_at = now(), wait_name = NULL, wait_key = NULL FROM ("
+    "SELECT w.id FROM unnest(%s::text[], %s::text[]) e(name, key) CROSS JOIN LATERAL (SELECT id FROM floor_run WHERE status = 1 "
+    "AND wait_name = e.name AND wait_key = e.key FOR UPDATE) w) u WHERE r.id = u.id"
+)
 
 
 def prepare(dsn: str) -> None:
@@ -72,12 +77,48 @@ def park(dsn: str, count: int, due: datetime) -> None:
         )
 
 
-def work(dsn: str, stop: Any) -> None:
+def wait(dsn: str, count: int) -> None:
+    """`count` runs that wait for an event of their own."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO floor_run (version_id, event_id, subject_id, ctx, status, node, wait_name, wait_key) "
+            "SELECT 3, g, g, '{\"failureCount\": 1}', 1, 7, 'paid', 'customer:' || g FROM generate_series(1, %s) g",
+            [count],
+        )
+        connection.execute("ANALYZE floor_run")
+
+
+def match(dsn: str, subjects: list[int], size: int) -> None:
+    """Record an event of each of these subjects, `size` a transaction, and make the runs due that wait for them."""
+    with psycopg.connect(dsn) as connection:
+        for start in range(0, len(subjects), size):
+            some = subjects[start : start + size]
+            with connection.cursor() as cursor, cursor.copy("COPY floor_event FROM STDIN") as copy:
+                for place, subject in enumerate(some, 1_000_000_000 + start):
+                    copy.write_row((place, "paid", subject, "{}"))
+            connection.execute(_MATCH, [["paid"] * len(some), [f"customer:{subject}" for subject in some]])
+            connection.commit()
+
+
+def awake(dsn: str) -> int:
+    """Runs that wait no more."""
+    return _number(dsn, "SELECT count(*) FROM floor_run WHERE version_id = 3 AND status <> 1")
+
+
+def poll(connection: psycopg.Connection[Any]) -> int:
+    """One look for what is due, given back at once."""
+    count = len(connection.execute(_CLAIM, [BATCH]).fetchall())
+    connection.rollback()
+    return count
+
+
+def work(dsn: str, ready: Any, stop: Any) -> None:
     """Claim, walk, commit until `stop` is set."""
     with psycopg.connect(dsn) as connection:
         connection.execute("SET enable_sort = off")
         connection.execute("SET enable_bitmapscan = off")
         connection.commit()
+        ready.release()
         while not stop.is_set():
             if not _batch(connection):
                 stop.wait(0.005)
@@ -153,12 +194,13 @@ def moved(dsn: str) -> int:
     return _unless_due(dsn, "node = 8")
 
 
-def _unless_due(dsn: str, which: str) -> int:
+def _unless_due(dsn: str, which: LiteralString) -> int:
+    due = "EXISTS (SELECT 1 FROM floor_run WHERE status = 0 AND due_at <= now())"
+    return _number(dsn, f"SELECT CASE WHEN {due} THEN 0 ELSE (SELECT count(*) FROM floor_run WHERE {which}) END")
+
+
+def _number(dsn: str, query: LiteralString) -> int:
     with psycopg.connect(dsn) as connection:
-        if connection.execute(
-            "SELECT 1 FROM floor_run WHERE status = 0 AND due_at <= now() ORDER BY due_at LIMIT 1"
-        ).fetchone():
-            return 0
-        row = connection.execute(f"SELECT count(*) FROM floor_run WHERE {which}").fetchone()
+        row = connection.execute(query).fetchone()
     assert row is not None
     return int(row[0])

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 
 import psycopg
 
+SETTLE = 3.0  # seconds
+_OTHERS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Meter:
     """Reads the counters when entered and left; the differences are in `spent`. Processes that are there before and live on, like
     workers already started, count only with what they do in between. PostgreSQL is counted as a whole (its postmaster and all it has
-    forked, ended ones included), so a shared server counts its other users too. Zero where /proc does not say."""
+    forked, ended ones included), so a shared server counts its other users too. Zero where /proc does not say. Syncs of the log are exact
+    after `settle`."""
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
@@ -34,6 +39,18 @@ class Meter:
         after = self._read()
         self.spent = {"seconds": seconds, **{name: after[name] - before for name, before in self._before.items()}}
 
+    def settle(self) -> None:
+        """Read again how often the log was synced, when all who worked have gone: a session tells the server's counters only now and then,
+        and when it ends."""
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            end = time.monotonic() + SETTLE
+            while time.monotonic() < end:
+                row = connection.execute(_OTHERS).fetchone()
+                if row is None or row[0] == 0:
+                    break
+                time.sleep(0.02)
+        self.spent["fsyncs"] = self._read()["fsyncs"] - self._before["fsyncs"]
+
     def _read(self) -> dict[str, float]:
         with psycopg.connect(self._dsn, autocommit=True) as connection:
             row = connection.execute(
@@ -48,10 +65,13 @@ class Meter:
 
 
 def family(parent: int) -> float:
-    """CPU seconds of a process and its children, living and ended."""
-    total = _living(parent) + _ended(parent)
-    for child in _children(parent):
-        total += _living(child)
+    """CPU seconds of a process and its descendants, living and ended."""
+    children = _all_children()
+    total, found = 0.0, [parent]
+    while found:
+        pid = found.pop()
+        total += _living(pid) + _ended(pid)
+        found += children.get(pid, ())
     return total
 
 
@@ -72,11 +92,13 @@ def _ended(parent: int) -> float:
     return 0.0
 
 
-def _children(parent: int) -> Iterator[int]:
+def _all_children() -> dict[int, list[int]]:
+    """By parent."""
+    found: dict[int, list[int]] = {}
     with suppress(OSError):
         for name in filter(str.isdigit, os.listdir("/proc")):
-            if _parent(int(name)) == parent:
-                yield int(name)
+            found.setdefault(_parent(int(name)), []).append(int(name))
+    return found
 
 
 def _parent(pid: int) -> int:

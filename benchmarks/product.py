@@ -4,11 +4,14 @@ and in forked worker processes that do what `manage.py work` does, deliveries ap
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from django.core.management import call_command
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from accounts.actor import system_actor
 from accounts.models import User
@@ -17,7 +20,11 @@ from automations.models import Version
 from automations.services.drafts import create_automation
 from automations.services.events import NewEvent, record_events
 from automations.services.publish import activate
+from automations.worker.advance import advance_batch
+from automations.worker.claim import claim, due_workspaces
 from automations.worker.loop import Loop
+from benchmarks.database import begin_anew, keep_as_migrated
+from benchmarks.stage import READY, forked
 
 BATCH = 500
 W1 = """
@@ -50,14 +57,23 @@ steps:
   - {id: one, type: delay, duration: 1d}
   - {id: two, type: delay, duration: 30d}
 """
+W3 = """
+name: Until it is paid
+key: until-paid
+trigger: {type: event, event: waiting_begins}
+steps:
+  - {id: paid, type: wait_until, event: paid, timeout: 60d}
+  - {id: after, type: delay, duration: 30d}
+"""
 
 
 def prepare(customers: int) -> int:
-    """A fresh schema with one workspace, `customers` customers and the automations; answers the workspace's id."""
-    with connection.cursor() as cursor:
-        cursor.execute("DROP SCHEMA public CASCADE")
-        cursor.execute("CREATE SCHEMA public")
-    call_command("migrate", verbosity=0)
+    """A fresh database with one workspace, `customers` customers and the automations; answers the workspace's id."""
+    connections.close_all()
+    if not begin_anew():
+        call_command("migrate", verbosity=0)
+        connections.close_all()
+        keep_as_migrated()
     User.objects.create_user(email="bench@example.com", password=None)
     workspace = create_workspace(name="Bench", slug="bench", owner=User.objects.get())
     with connection.cursor() as cursor:
@@ -67,7 +83,7 @@ def prepare(customers: int) -> int:
             "'smb', 'pro', 'DE', '', '', '{}', '{}', now(), now(), now() FROM generate_series(1, %s) g",
             [workspace.pk, customers],
         )
-    for text in (W1, W2):
+    for text in (W1, W2, W3):
         draft = create_automation(actor=system_actor(workspace.pk), body=text, fmt="yaml")
         activate(actor=system_actor(workspace.pk), automation_id=draft.automation.pk)
     return int(workspace.pk)
@@ -82,51 +98,110 @@ def customer_ids() -> list[int]:
 
 def enrol(workspace_id: int, customers: list[int], round_: int) -> None:
     """Record one event per customer, 500 a transaction, as the events API does."""
-    for start in range(0, len(customers), BATCH):
+    record(workspace_id, "payment_trouble", customers, round_, BATCH)
+
+
+def record(workspace_id: int, name: str, customers: list[int], round_: int, size: int) -> None:
+    """One event of this name for each customer, `size` a transaction."""
+    for start in range(0, len(customers), size):
         record_events(
             [
                 NewEvent(
                     workspace_id,
-                    "payment_trouble",
+                    name,
                     "api",
-                    f"{round_}-{customer}",
+                    f"{name}-{round_}-{customer}",
                     {"customer": customer},
                     {"failureCount": 1},
                     origin="api",
                 )
-                for customer in customers[start : start + BATCH]
+                for customer in customers[start : start + size]
             ]
         )
 
 
+_PARK = """
+INSERT INTO automations_run (workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, mode,
+    status, parked_on, due_at, step, seq, attempt, entered_at, started_at, steps_executed, lost, wait_name, wait_key, wait_since)
+SELECT %(workspace)s, %(automation)s, %(version)s, 1000000000 + g, c, 'customer', c, jsonb_build_object('customer', c), 'live',
+    %(status)s, %(parked)s, %(due)s, %(step)s, 1, 0, now(), now(), 0, 0, %(wait)s, CASE WHEN %(wait)s::text IS NULL THEN NULL ELSE
+    'customer:' || c END, CASE WHEN %(wait)s::text IS NULL THEN NULL ELSE 0 END
+FROM (SELECT g, (%(customers)s::bigint[])[1 + (g - 1) %% %(people)s] AS c FROM generate_series(1, %(count)s) g) s
+"""
+
+
 def park(workspace_id: int, customers: list[int], count: int, due: datetime) -> None:
     """`count` runs that stand on the first delay of W2, all due at one moment."""
-    version = Version.objects.get(automation__key="storm")
+    _insert(
+        "storm", workspace_id, customers, count, {"status": "RUNNING", "parked": "timer", "due": due, "step": "one"}
+    )
+
+
+def wait(workspace_id: int, customers: list[int], due: datetime) -> None:
+    """A run of each customer that waits for the event `paid` until `due`."""
+    parked = {"status": "WAITING_FOR_EVENT", "parked": "event", "due": due, "step": "paid", "wait": "paid"}
+    _insert("until-paid", workspace_id, customers, len(customers), parked)
     with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM automations_run WHERE automation_id = %s", [version.automation_id])
+        cursor.execute("ANALYZE automations_run")
+
+
+def _insert(automation: str, workspace_id: int, customers: list[int], count: int, values: dict[str, Any]) -> None:
+    version = Version.objects.get(automation__key=automation)
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO automations_run (workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, "
-            "subject_id, subjects, "
-            "mode, status, parked_on, due_at, step, seq, attempt, entered_at, started_at, steps_executed, lost) "
-            "SELECT %s, %s, %s, g, c, 'customer', c, jsonb_build_object('customer', c), 'live', 'RUNNING', 'timer', %s, "
-            "'one', 1, 0, now(), "
-            "now(), 0, 0 FROM (SELECT g, (%s::bigint[])[1 + g %% %s] AS c FROM generate_series(1, %s) g) s",
-            [workspace_id, version.automation_id, version.pk, due, customers, len(customers), count],
-        )
+            "SET LOCAL session_replication_role = replica"
+        )  # millions of known customers, not looked up again
+        cursor.execute("DELETE FROM automations_run WHERE automation_id = %s", [version.automation_id])
+        known = {"workspace": workspace_id, "automation": version.automation_id, "version": version.pk, "count": count}
+        cursor.execute(_PARK, {"wait": None, **values, **known, "customers": customers, "people": len(customers)})
 
 
-def work(stop: Any) -> None:
+@contextmanager
+def working(processes: int = 2) -> Iterator[list[int]]:
+    """Workers at rest: each has its row, which it writes before it begins to listen."""
+    connections.close_all()  # forked workers must not share a connection
+    with forked(work, processes=processes) as pids:
+        yield pids
+
+
+def work(ready: Any, stop: Any) -> None:
     """One worker process: the loop of `manage.py work`, deliveries apart."""
     connections.close_all()
     loop = Loop(deliver=False)
 
-    def end() -> None:
+    def watch() -> None:
+        _wait_for_row()
+        ready.release()
         stop.wait()
         loop.stop()
 
-    threading.Thread(target=end, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
     loop.run()
     connections.close_all()
+
+
+def _wait_for_row() -> None:
+    """Until this process has its row of `worker`; a moment later it listens."""
+    from automations.worker import poison
+
+    end = time.monotonic() + READY
+    while poison._holder is None and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.3)
+
+
+def poll() -> int:
+    """One look for what is due, by a worker that knows nothing of the workspaces yet, given back at once."""
+    due_workspaces.forget()
+    with transaction.atomic():
+        count = len(claim(BATCH))
+        transaction.set_rollback(True)
+    return count
+
+
+def idle() -> int:
+    """One turn of a worker for which nothing is due."""
+    return advance_batch()
 
 
 def finished() -> tuple[int, int, int]:
@@ -151,7 +226,7 @@ def clear() -> None:
 
 
 def completed() -> int:
-    """Completed runs, 0 as long as one is due: asking while the clock runs must cost next to nothing."""
+    """Completed runs, 0 as long as one is due or an event is to be routed: asking while the clock runs must cost next to nothing."""
     return _unless_due("status = 'COMPLETED'")
 
 
@@ -160,13 +235,35 @@ def moved() -> int:
     return _unless_due("step = 'two'")
 
 
-def _unless_due(which: str) -> int:
+def awake() -> int:
+    """Runs of W3 that wait no more, 0 as long as an event is to be routed."""
+    return _number(
+        f"SELECT CASE WHEN {_ROUTING} THEN 0 ELSE (SELECT count(*) FROM automations_run WHERE automation_id = "
+        "(SELECT id FROM automations_automation WHERE key = 'until-paid') AND status <> 'WAITING_FOR_EVENT') END"
+    )
+
+
+def woken() -> set[int]:
+    """Customers whose runs of W3 wait no more."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT due_at FROM automations_run WHERE workspace_id = (SELECT min(id) FROM accounts_workspace) AND due_at <= now() "
-            "ORDER BY due_at LIMIT 1"
+            "SELECT customer_id FROM automations_run WHERE automation_id = (SELECT id FROM automations_automation WHERE "
+            "key = 'until-paid') AND status <> 'WAITING_FOR_EVENT'"
         )
-        if cursor.fetchone() is not None:
-            return 0
-        cursor.execute(f"SELECT count(*) FROM automations_run WHERE {which}")
+        return {row[0] for row in cursor.fetchall()}
+
+
+_ROUTING = "EXISTS (SELECT 1 FROM automations_unrouted)"
+_DUE = "EXISTS (SELECT 1 FROM automations_run WHERE workspace_id = (SELECT min(id) FROM accounts_workspace) AND due_at <= now())"
+
+
+def _unless_due(which: str) -> int:
+    return _number(
+        f"SELECT CASE WHEN {_ROUTING} OR {_DUE} THEN 0 ELSE (SELECT count(*) FROM automations_run WHERE {which}) END"
+    )
+
+
+def _number(query: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
         return int(cursor.fetchone()[0])

@@ -1,0 +1,20 @@
+"""The bare view of W6: reads a body of JSON and inserts one row. No authentication, no checks, no middleware."""
+
+from __future__ import annotations
+
+import json
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from benchmarks.plain.models import Event
+
+
+def insert(request: HttpRequest) -> HttpResponse:
+    """One row."""
+    body = json.loads(request.body)
+    event = Event.objects.create(name=body["name"], payload=body.get("payload", {}))
+    return HttpResponse(f'{{"id": {event.pk}}}', content_type="application/json", status=202)
+
+
+urlpatterns = [path("api/v1/events", insert)]
