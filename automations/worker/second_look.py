@@ -13,7 +13,8 @@ the server, and the row of a run whose version cannot be compiled here stays for
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.db import connection, transaction
@@ -31,7 +32,9 @@ from automations.worker.zones import zones_of
 
 log = logging.getLogger(__name__)
 MOST = 500
-EVENTS = 1_000  # looked at for one wait: what one customer may do while one transaction parks its run
+EVENTS = (
+    1_000  # looked at for one wait at a time: after a long hold there may be more, and they follow in the next pass
+)
 _PAGE = "select run_id from automations_secondlook where run_id > %s order by run_id limit %s"
 _CUSTOMERS = "select distinct workspace_id, customer_id from automations_secondlook where run_id = any(%s)"
 _LOOKS = """
@@ -39,13 +42,16 @@ select l.run_id, l.workspace_id, l.customer_id, l.since, l.created_at, r.status 
 from automations_secondlook l join automations_run r on r.id = l.run_id where l.run_id = any(%s)
 """
 _STILL = "select run_id from automations_secondlook where run_id = any(%s) and created_at = %s"
+_GO_ON = """
+update automations_secondlook l set since = v.since from unnest(%s::bigint[], %s::bigint[]) v (run_id, since) where l.run_id = v.run_id
+"""
 _DONE = "delete from automations_secondlook where run_id = any(%s)"
 # Runs that somebody is advancing at this moment keep their row for the next pass; nobody waits for anybody.
 _FREE = "select id from automations_run where id = any(%s) order by id for no key update skip locked"
 _EVENTS = """
 select l.run_id, e.id, e.name, case when e.customer_id = l.customer_id then e.subjects
     else e.subjects || jsonb_build_object('customer', l.customer_id) end, e.occurred_at, e.origin, e.cause_run, e.depth,
-    c.payload::text, c.snapshot::text, e.workspace_id, e.only_automation, e.recorded_at
+    c.payload::text, c.snapshot::text, e.workspace_id, e.only_automation, e.recorded_at, l.record
 from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[])
     l (run_id, workspace_id, customer_id, record, since, created_at, name)
 cross join lateral (
@@ -96,13 +102,18 @@ def _look(ids: Sequence[int], held: dict[int, Look]) -> int:
     held.clear()
     held.update(_take(ids))
     runs = locked([look[0] for look in held.values() if look[5]])
-    woken = _woken([run for run in runs if run.waiting], held)
+    waiting = [run for run in runs if run.waiting]
+    missed, last = _missed(waiting, held)
+    woken = _woken(waiting, missed)
     wake.write_wakes(woken)
-    done = [look[0] for look in held.values() if not look[5]] + [run.id for run in runs]
+    for run in woken:
+        last.pop(run.id, None)
+    _go_on(last)
+    done = [look[0] for look in held.values() if not look[5]] + [run.id for run in runs if run.id not in last]
     _finish(done)
     if woken:
         bell.ring()
-    return len(done)
+    return len(done) + len(last)
 
 
 def _take(ids: Sequence[int]) -> dict[int, Look]:
@@ -126,6 +137,13 @@ def _records(customers: Collection[int | None]) -> dict[int | None, list[int | N
     return {customer: [customer, *merged.get(customer or 0, ())] for customer in customers}
 
 
+def _go_on(last: Mapping[int, int]) -> None:
+    """The rows of these runs stay, for the events after those that were looked at."""
+    if last:
+        with connection.cursor() as cursor:
+            cursor.execute(_GO_ON, [list(last), list(last.values())])
+
+
 def _finish(ids: Sequence[int]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_DONE, [list(ids)])
@@ -146,8 +164,7 @@ def _fail(look: Look, message: str) -> int:
     return 1
 
 
-def _woken(runs: Sequence[LiveRun], looks: dict[int, Look]) -> list[LiveRun]:
-    missed = _missed(runs, looks)
+def _woken(runs: Sequence[LiveRun], missed: Sequence[tuple[int, Occurrence]]) -> list[LiveRun]:
     concerned = {id for id, _ in missed}
     by_id = {run.id: run for run in runs if run.id in concerned}
     if not by_id:
@@ -163,8 +180,9 @@ def _woken(runs: Sequence[LiveRun], looks: dict[int, Look]) -> list[LiveRun]:
     return [run for run in by_id.values() if run.woken_by is not None]
 
 
-def _missed(runs: Sequence[LiveRun], looks: dict[int, Look]) -> list[tuple[int, Occurrence]]:
-    """Run and event, oldest events first: those that were routed since the run began to park."""
+def _missed(runs: Sequence[LiveRun], looks: dict[int, Look]) -> tuple[list[tuple[int, Occurrence]], dict[int, int]]:
+    """Run and event, oldest events first: those that were routed since the run began to park. Where there may be more, the event
+    behind which they are, by run."""
     records = _records({run.customer_id for run in runs})  # read again: the shards and runs are locked now
     rows = [
         (run.id, run.workspace_id, run.customer_id, record, *looks[run.id][3:5], run.wait_name)
@@ -172,7 +190,17 @@ def _missed(runs: Sequence[LiveRun], looks: dict[int, Look]) -> list[tuple[int, 
         for record in records[run.customer_id]
     ]
     if not rows:
-        return []
+        return [], {}
     with connection.cursor() as cursor:
         cursor.execute(_EVENTS, [*(list(column) for column in zip(*rows, strict=True)), EVENTS])
-        return [(row[0], Occurrence(facts_of(row[1:10]), *row[10:])) for row in cursor.fetchall()]
+        found = cursor.fetchall()
+    return [(row[0], Occurrence(facts_of(row[1:10]), *row[10:13])) for row in found], _last(found)
+
+
+def _last(found: Sequence[Sequence[Any]]) -> dict[int, int]:
+    """Of a run with several records the earliest: nothing is looked at too late, and some events once more."""
+    ids: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row in found:
+        ids[row[0], row[13]].append(row[1])
+    full = sorted(((run, some[-1]) for (run, _), some in ids.items() if len(some) == EVENTS), reverse=True)
+    return dict(full)

@@ -9,14 +9,16 @@ from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
+from accounts.services.lifecycle import merge_customers
 from automations.engine.registry import registry
 from automations.models import Event, Run, SecondLook
 from automations.services.cancel import end_runs
+from automations.services.pause import pause_automation, resume_automation
 from automations.worker import second_look
 from automations.worker.advance import advance_batch
 from automations.worker.plans import plans_for
 from automations.worker.second_look import look_again
-from tests.factories import make_customer, make_workspace
+from tests.factories import actor_of, make_customer, make_workspace
 from tests.worker.living import happen, log_of, settle
 from tests.worker.racing import Racer
 from tests.worker.routing import on, route_all, runs
@@ -295,3 +297,63 @@ def test_a_late_look_does_not_wake_the_next_wait_by_an_event_of_the_one_before(w
     assert looker.result() == 1
     [run] = runs(automation)
     assert (run.status, run.step) == ("WAITING_FOR_EVENT", "again")
+
+
+class TestManyEvents:
+    """What a customer did during a long hold may be more than is looked at in one go (W1, PAU-04)."""
+
+    @pytest.fixture(autouse=True)
+    def _few(self, monkeypatch):
+        monkeypatch.setattr(second_look, "EVENTS", 3)
+
+    def held(self, workspace, customer, filter="event.seats > 5"):
+        """An automation whose run waits, and is held."""
+        automation = waiting(workspace, f"{{id: w, type: wait_until, event: ping, filter: {filter}}}")
+        happen(customer)
+        settle()
+        pause_automation(actor=actor_of(workspace), automation_id=automation.pk, in_flight="hold")
+        settle()
+        return automation
+
+    def resumed(self, workspace, automation):
+        resume_automation(actor=actor_of(workspace), automation_id=automation.pk, held="continue")
+        settle()
+        [run] = runs(automation)
+        return run
+
+    @pytest.mark.parametrize("place", [0, 2, 3, 5, 6, 7])
+    def test_the_one_waited_for_wakes_wherever_it_stands(self, workspace, customer, place):
+        automation = self.held(workspace, customer)
+        for number in range(8):
+            happen(customer, "ping", {"seats": 9 if number == place else 1})
+        settle()
+        assert self.resumed(workspace, automation).status == "COMPLETED"
+        assert SecondLook.objects.count() == 0
+
+    @pytest.mark.parametrize("count", [0, 2, 3, 6, 7])
+    def test_where_none_was_waited_for_the_run_waits_on_and_the_row_goes(self, workspace, customer, count):
+        automation = self.held(workspace, customer)
+        for _ in range(count):
+            happen(customer, "ping", {"seats": 1})
+        settle()
+        assert self.resumed(workspace, automation).status == "WAITING_FOR_EVENT"
+        assert SecondLook.objects.count() == 0
+
+    def test_events_of_a_merged_record_are_all_looked_at_as_well(self, workspace, customer):
+        visitor = make_customer(workspace)
+        automation = self.held(workspace, customer)
+        for who in (visitor, customer):
+            for _ in range(4):
+                happen(who, "ping", {"seats": 1})
+        happen(visitor, "ping", {"seats": 9})
+        settle()
+        merge_customers(actor=actor_of(workspace), source_id=visitor.pk, into_id=customer.pk)
+        assert self.resumed(workspace, automation).status == "COMPLETED"
+
+    def test_one_pass_looks_at_no_more_than_the_bound(self, workspace, customer):
+        automation = self.held(workspace, customer)
+        for _ in range(7):
+            happen(customer, "ping", {"seats": 1})
+        settle()
+        resume_automation(actor=actor_of(workspace), automation_id=automation.pk, held="continue")
+        assert [look_again() for _ in range(4)] == [1, 1, 1, 0]
