@@ -42,16 +42,19 @@ class Row(NamedTuple):
 
 _EVENT = """workspace_id, name, source, key, body_sha256, customer_id, subjects, origin, cause_run, depth, occurred_at, shard,
     only_automation"""
+# Ids follow the order of the events. The rows are written in the order of their keys, as Python orders texts and so by COPY as well:
+# two callers with the same events in different orders wait one for the other and never crosswise (DESIGN 5.2, lock order).
 _INSERT = f"""
 with input as materialized (
-    select * from unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::jsonb[], %s::text[],
+    select nextval('automations_event_id_seq') as id, v.*
+    from unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::jsonb[], %s::text[],
         %s::bigint[], %s::int[], %s::timestamptz[], %s::int[], %s::bigint[], %s::json[], %s::json[])
-    with ordinality v ({_EVENT}, payload, snapshot, place)
+    v ({_EVENT}, payload, snapshot)
 ), recorded as (
-    insert into automations_event ({_EVENT})
-    select workspace_id, name, source, key, body_sha256, customer_id, subjects, origin, cause_run, depth,
+    insert into automations_event (id, {_EVENT})
+    select id, workspace_id, name, source, key, body_sha256, customer_id, subjects, origin, cause_run, depth,
         coalesce(occurred_at, (select onward_now())), shard, only_automation
-    from input order by place
+    from input order by workspace_id, source collate "C", key collate "C"
     on conflict (workspace_id, source, key) do nothing
     returning id, workspace_id, source, key, recorded_at, shard
 ), queue as (
@@ -72,8 +75,9 @@ _COPY_CONTENT = "copy automations_event_content (event_id, recorded_at, workspac
 
 
 def write(rows: Sequence[Row]) -> dict[Key, int]:
-    """Write those that are not there yet, in their order, in the caller's transaction; answers their ids. `rows` are about
-    different keys. Many are copied on the chance that none is there, which costs half as much as asking for each."""
+    """Write those that are not there yet, in the caller's transaction; answers their ids, which ascend in the order of the rows.
+    `rows` are about different keys. Many are copied on the chance that none is there, which costs half as much as asking for
+    each."""
     copied = _copy(rows) if len(rows) > FEW else None
     return _insert(rows) if copied is None else copied
 
@@ -92,7 +96,8 @@ def _copy(rows: Sequence[Row]) -> dict[Key, int] | None:
         found = cursor.fetchall()
         ids = [row[0] for row in found]
         now, recorded_at = moment(found[0][1]), moment(found[0][2])
-        events = "".join([_event_line(id, row, now, recorded_at) for id, row in zip(ids, rows, strict=True)])
+        placed = sorted(zip(ids, rows, strict=True), key=lambda pair: pair[1].once)  # as `_INSERT` says
+        events = "".join([_event_line(id, row, now, recorded_at) for id, row in placed])
         queue = "".join([f"{row.shard}\t{id}\t{row.workspace_id}\n" for id, row in zip(ids, rows, strict=True)])
         contents = "".join([_content_line(id, row, recorded_at) for id, row in zip(ids, rows, strict=True)])
         copies = ((_COPY_EVENT, events), (_COPY_QUEUE, queue), (_COPY_CONTENT, contents))

@@ -50,8 +50,8 @@ def post_events(*, actor: Actor, body: Any, idempotency_key: str | None = None) 
 
 
 def _retried(record: Callable[[], list[Recorded]]) -> list[Recorded]:
-    """Again after a deadlock, which two requests with the same new keys in another order may run into. Within a transaction of the
-    caller it is the caller's to repeat."""
+    """Again after a deadlock, which requests may run into whose new customers share addresses with one and own ids with another.
+    Within a transaction of the caller it is the caller's to repeat."""
     return record() if connection.in_atomic_block else retrying(record)
 
 

@@ -33,11 +33,17 @@ def make_customers(actor: Actor, given: Sequence[Mapping[str, Any]]) -> list[int
         customer.created_at = customer.identified_at = now
     try:
         with transaction.atomic():
-            Customer.objects.bulk_create(distinct)
+            Customer.objects.bulk_create(sorted(distinct, key=_order))
     except IntegrityError as error:
         raise Raced from error
     announce_many([created(customer, None) for customer in distinct])
     return [distinct[index].pk for index in answer]
+
+
+def _order(customer: Customer) -> tuple[bool, str, str]:
+    """The order in which they are written, so that two requests with the same people never wait crosswise (DESIGN 5.2, lock order): by
+    address, behind them who has none."""
+    return not customer.email, customer.email.lower(), customer.external_id
 
 
 def _placed(
