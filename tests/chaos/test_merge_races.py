@@ -1,6 +1,6 @@
 """Merging and erasing against routers and workers, each order forced (DESIGN 5.2, lock order; DESIGN 5.5, C-31, SUP-06).
 
-As in `test_races`, every race is run a second time with its protection taken away and must then fail.
+As in `races`, every race is run a second time with its protection taken away and must then fail.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from automations.services.pause import pause_automation, resume_automation
 from automations.worker import advance, second_look
 from automations.worker.advance import advance_batch
 from automations.worker.retrying import retrying
-from tests.chaos.blocking import until_blocked
+from tests.chaos.blocking import quick_deadlocks, until_blocked
+from tests.chaos.races import asked
 from tests.factories import actor_of, make_customer, make_visitor, make_workspace
 from tests.worker.living import happen, live, settle
 from tests.worker.racing import Racer
 from tests.worker.routing import route_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROUNDS = 50
-FEW = 6  # rounds without protection; the server takes a second to find a deadlock
+ROUNDS = asked.rounds(10) // 2 * 2  # two of each order at least; more by `python -m tests.chaos.races --all`
+FEW = 6  # rounds without protection
 UPDATING = """
 steps:
   - {id: tag, type: action, action: add_tag, tag: seen}
@@ -128,7 +129,8 @@ class TestMergeAgainstAdvance:
         self, workspace: Workspace, monkeypatch: Any, deadlocks: Callable[[], int]
     ) -> None:
         monkeypatch.setattr(announcements, "_lockers", [])
-        self.race(workspace, FEW, monkeypatch)
+        with quick_deadlocks():
+            self.race(workspace, FEW, monkeypatch)
         assert deadlocks() >= FEW // 2
 
 
@@ -178,7 +180,8 @@ class TestAgainstWhoHoldsARunAndWantsItsCustomer:
         self, workspace: Workspace, act: str, deadlocks: Callable[[], int], monkeypatch: Any
     ) -> None:
         monkeypatch.setattr(announcements, "_lockers", [])
-        self.race(workspace, 2, getattr(self, act))
+        with quick_deadlocks():
+            self.race(workspace, 2, getattr(self, act))
         assert deadlocks() == 2
 
 

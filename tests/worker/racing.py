@@ -33,7 +33,7 @@ class Racer:
         """Whether it is still at work."""
         return self._thread.is_alive()
 
-    def result(self, timeout: float = 20) -> Any:
+    def result(self, timeout: float = 60) -> Any:
         """What it answered."""
         self._thread.join(timeout)
         assert not self._thread.is_alive(), "the other side never finished"
@@ -42,7 +42,7 @@ class Racer:
         return self._answer
 
 
-def until_somebody_waits(racer: Racer, timeout: float = 10) -> None:
+def until_somebody_waits(racer: Racer, timeout: float = 60) -> None:
     """Return when a connection of this database waits for an advisory lock; fail when the racer ends without having waited."""
     _until(
         racer,
@@ -52,7 +52,7 @@ def until_somebody_waits(racer: Racer, timeout: float = 10) -> None:
     )
 
 
-def until_a_row_is_waited_for(racer: Racer, timeout: float = 10, lock: str = "transactionid") -> None:
+def until_a_row_is_waited_for(racer: Racer, timeout: float = 60, lock: str = "transactionid") -> None:
     """The same for a row that another transaction holds, or, with `relation`, a table."""
     _until(
         racer,
