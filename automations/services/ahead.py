@@ -13,7 +13,12 @@ from django.db import connection
 from automations.services.events import shard_of
 from automations.worker.locks import hold_shards
 
-_HOLD = "select id from automations_run where customer_id = any(%s) order by id for no key update"
+# The workspace is asked of the customers: of the runs it would invite the planner to read all that the workspace has.
+_HOLD = """
+select id from automations_run where customer_id = any(
+    array(select id from accounts_customer where workspace_id = %s and id = any(%s)))
+order by id for no key update
+"""
 
 
 def hold_runs(workspace_id: int, customers: Collection[int]) -> None:
@@ -21,4 +26,4 @@ def hold_runs(workspace_id: int, customers: Collection[int]) -> None:
     until the transaction ends. Deliveries follow runs and customers in the lock order, so they are not locked here."""
     hold_shards({shard_of(workspace_id, customer) for customer in customers})
     with connection.cursor() as cursor:
-        cursor.execute(_HOLD, [sorted(customers)])
+        cursor.execute(_HOLD, [workspace_id, sorted(customers)])

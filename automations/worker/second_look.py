@@ -32,9 +32,7 @@ from automations.worker.zones import zones_of
 
 log = logging.getLogger(__name__)
 MOST = 500
-EVENTS = (
-    1_000  # looked at for one wait at a time: after a long hold there may be more, and they follow in the next pass
-)
+EVENTS = 1_000  # looked at for one wait in a pass; after a long hold there may be more
 _PAGE = "select run_id from automations_secondlook where run_id > %s order by run_id limit %s"
 _CUSTOMERS = "select distinct workspace_id, customer_id from automations_secondlook where run_id = any(%s)"
 _LOOKS = """
