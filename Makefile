@@ -29,12 +29,14 @@ tests: $(VENV)/.installed-dev
 	@$(PY) -m pytest --numprocesses auto --maxprocesses 4
 
 bench: $(VENV)/.installed-dev
+	@$(MAKE) --silent $(VENV)/.installed-bench || echo "DBOS cannot be installed; the tables will say so." >&2
 	@$(PY) -m benchmarks $(W)
 
 lock: $(VENV)/.installed-dev
 	@$(COMPILE) config/requirements-dev.in -o config/requirements-dev.lock
 	@$(COMPILE) --constraint config/requirements-dev.lock config/requirements.in -o config/requirements.lock
-	@! grep -n '://' config/requirements.lock config/requirements-dev.lock
+	@$(COMPILE) --constraint config/requirements-dev.lock config/requirements-bench.in -o config/requirements-bench.lock
+	@! grep -n '://' config/requirements.lock config/requirements-dev.lock config/requirements-bench.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis staticfiles static/build
@@ -60,4 +62,8 @@ $(VENV)/.installed: config/requirements.lock | $(PY)
 
 $(VENV)/.installed-dev: config/requirements-dev.lock $(VENV)/.installed
 	@$(PIP) -r config/requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-bench: config/requirements-bench.lock $(VENV)/.installed-dev
+	@$(PIP) -r config/requirements-bench.lock
 	@touch $@
