@@ -3,9 +3,14 @@
 
 def automation_pass() -> int:
     """`onward.pass`: one bounded pass over routing, schedules and runs. Answers how many things were done."""
+    from automations.worker import poison
     from automations.worker.loop import one_pass
 
-    return one_pass(job="automation")
+    poison.start("pass")  # also where nothing else works, a run that harms its worker is found
+    try:
+        return one_pass(job="automation")
+    finally:
+        poison.stop()
 
 
 def mail_pass() -> int:

@@ -22,6 +22,7 @@ from automations.worker.context import Asked, Context, load_items, load_workspac
 from automations.worker.marks import obey_marks
 from automations.worker.plans import plans_for
 from automations.worker.retrying import is_surroundings, retrying
+from automations.worker.stuck import stuck_ends
 
 log = logging.getLogger(__name__)
 ROUNDS = 8  # rounds of effects a turn (DESIGN 5.2)
@@ -51,13 +52,22 @@ def advance_batch(limit: int | None = None) -> int:
     count = _batch(lambda: claim(size))
     if count and limit is None:
         _Size.learn(count, time.monotonic() - started)
-    return count + (_batch(claim_suspect) if not count or _Suspects.due() else 0)
+    return count + (_suspects() if not count or _Suspects.due() else 0)
+
+
+def _suspects() -> int:
+    """Runs that a dead worker held, each alone, for as long as the others may wait for them."""
+    end, done = time.monotonic() + _Suspects.SHARE, 0
+    while time.monotonic() < end and (count := _batch(claim_suspect)):
+        done += count
+    return done
 
 
 class _Suspects:
     """When a run that a dead worker held is looked for, although others are due: it must not wait until nobody else is (ERR-11)."""
 
     EVERY = 0.25  # seconds
+    SHARE = 0.1  # seconds of them; a whole batch of suspects is through within seconds
     last = 0.0
 
     @classmethod
@@ -77,6 +87,8 @@ def _batch(take: Callable[[], list[RunState]]) -> int:
     except Exception as error:  # whatever a root, a step or a constraint raised: it must not stop the others (ERR-11)
         if is_surroundings(error) or not held:
             raise
+        if isinstance(error, MemoryError):
+            poison.out_of_memory()
         log.exception("a batch of %s failed", len(held))
         return _halves(held, error)
 
@@ -94,15 +106,26 @@ def _transaction(take: Callable[[], list[RunState]], held: list[int]) -> int:
         held[:] = [run.id for run in runs]
         if not runs:
             return 0
-        poison.hold(held)
-        now = evaluation_now()
-        walks = _walks(obey_marks(runs), now)
-        if walks:
-            walk_all(walks, _context(walks, now))
-            store.write(walks)
+        left = poison.hold(held)
+        runs = [run for run in runs if run.id not in left]
+        with stuck_ends():
+            walks = _walk(runs)
+    if left:
+        poison.reap()
     if any(walk.effects or walk.run.parked_on is None for walk in walks):
         bell.ring()
     return len(runs)
+
+
+def _walk(runs: list[RunState]) -> Sequence[Walk]:
+    if not runs:
+        return ()
+    now = evaluation_now()
+    walks = _walks(obey_marks(runs), now)
+    if walks:
+        walk_all(walks, _context(walks, now))
+        store.write(walks)
+    return walks
 
 
 def _context(walks: Sequence[Walk], now: datetime) -> Context:

@@ -183,6 +183,8 @@ def apply_all(action: Any, requests: Sequence[Request], at: datetime) -> list[Ou
     try:
         with transaction.atomic():
             return list(action.apply(requests, at))
+    except MemoryError:  # not this action's fault alone: the batch breaks off (`poison.out_of_memory`)
+        raise
     except Exception as error:  # an action may raise anything; the rest of the batch must not suffer
         if is_surroundings(error):
             raise

@@ -13,11 +13,12 @@ from typing import Any
 
 from accounts.services.erasure import hashed_address
 from accounts.services.locking import share_addresses
-from automations.engine.outcomes import Outcome, Skipped, Suppressed, Unknown
+from automations.engine.outcomes import Failed, Outcome, Skipped, Suppressed, Unknown
 from automations.engine.states import UNFINISHED
 from automations.worker.delivery_exits import over
 from automations.worker.jobs import Job, Stopped, gone
 from automations.worker.locks import try_lock_shared
+from automations.worker.policy import LOST_LIMIT
 
 UNSUBSCRIBED = "unsubscribed"
 
@@ -175,6 +176,8 @@ def _stop(job: Job, run: Mapping[str, Any], facts: _Facts) -> tuple[str, str, Ou
         return "SKIPPED", "plan", Skipped("plan")
     if job.mode == "recover" and job.doubtful():
         return "REVIEW", "lost", None
+    if job.mode == "act" and job.tries.died >= LOST_LIMIT:  # they died of making its bytes: nothing was sent
+        return "FAILED", "poison", Failed("poison", _WORDS["poison"])
     return None
 
 
@@ -192,6 +195,7 @@ def _doubtful(job: Job) -> Stopped:
 _WORDS = {
     "run_cancelled": "The run was cancelled before it was sent.",
     "profile_deleted": "The customer was erased before it was sent.",
+    "poison": f"{LOST_LIMIT} workers died while they prepared it; it was never sent.",
     "unknown_action": "The action is not installed any more.",
     UNSUBSCRIBED: "The address is unsubscribed.",
     "plan": "The plan of the workspace has no customer mail.",

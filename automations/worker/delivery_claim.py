@@ -62,7 +62,7 @@ clock_timestamp()) FROM automations_delivery WHERE id = ANY(%s) ON CONFLICT DO N
 """
 _TRIES = """
 SELECT delivery_id, count(*) FILTER (WHERE outcome = 'failed'), count(*) FILTER (WHERE outcome = 'unknown'),
-    count(*) FILTER (WHERE outcome = 'lost' AND request_sha256 <> '')
+    count(*) FILTER (WHERE outcome = 'lost' AND request_sha256 <> ''), count(*) FILTER (WHERE outcome = 'lost')
 FROM automations_deliveryattempt WHERE delivery_id = ANY(%s) GROUP BY delivery_id
 """
 

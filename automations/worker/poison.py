@@ -2,12 +2,16 @@
 
 Each worker process keeps a second connection with a session lock on its own row of `worker`. When the process dies the lock is
 gone; whoever finds it free marks the runs that were held. Marked runs are claimed one at a time, and at the third death fail.
+
+Until a dead worker's row is found, nobody else walks what stands in it: else the next worker would take up the same batch, and die of
+it in its turn, before anybody has marked what the first one held. A worker that hangs is made to die (`stuck`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import uuid
 from collections.abc import Sequence
@@ -20,6 +24,8 @@ from automations.worker.bell import CHANNEL
 log = logging.getLogger(__name__)
 LOCK_CLASS = 0x0_0DEAD  # advisory locks (class, worker id)
 DEATHS = 3
+# Seconds of silence after which a worker's row keeps nobody from its runs any more: it is frozen, or its host is cut off.
+FRESH = 10
 
 
 class Holder:
@@ -59,23 +65,23 @@ class Holder:
             self.reopen()
             return True
 
-    def hold(self, ids: Sequence[int]) -> None:
-        """Say which runs are about to be walked; also the heartbeat. Raises `psycopg.OperationalError` while there is no server."""
+    def hold(self, ids: Sequence[int]) -> list[int]:
+        """Say which runs are about to be walked; also the heartbeat. Answers those that another worker says to hold although they
+        were free: it is dead, or has just put them down. Raises `psycopg.OperationalError` while there is no server."""
         for last in (False, True):
             try:
-                if self._write(ids):
-                    return
+                found = self._write(ids)
+                if found is not None:
+                    return found
             except psycopg.OperationalError:
                 if last:
                     raise
             self.reopen()
+        return []
 
-    def _write(self, ids: Sequence[int]) -> bool:
-        cursor = self._connection.execute(
-            "UPDATE automations_worker SET holding = %s, beat_at = clock_timestamp() WHERE id = %s",
-            [list(ids), self.id],
-        )
-        return cursor.rowcount == 1
+    def _write(self, ids: Sequence[int]) -> list[int] | None:
+        row = self._connection.execute(_HOLD, {"ids": list(ids), "id": self.id, "fresh": FRESH}).fetchone()
+        return None if row is None else list(row[0])
 
     def close(self) -> None:
         """End in order: the row goes with the process."""
@@ -88,6 +94,13 @@ class Holder:
 
 # What Django adds for its own cursors. All else says how to reach the server, and how soon each side notes that the other is cut off.
 _DJANGO = {"cursor_factory", "context", "prepare_threshold"}
+_HOLD = """
+UPDATE automations_worker SET holding = %(ids)s::bigint[], beat_at = clock_timestamp() WHERE id = %(id)s
+RETURNING ARRAY(
+    SELECT unnest(holding) FROM automations_worker o
+    WHERE o.id <> %(id)s AND o.beat_at > clock_timestamp() - %(fresh)s * interval '1 second'
+    INTERSECT SELECT unnest(%(ids)s::bigint[]))
+"""
 _holder: Holder | None = None
 
 
@@ -107,10 +120,22 @@ def stop() -> None:
         _holder = None
 
 
-def hold(ids: Sequence[int]) -> None:
-    """Before walking: write the ids down."""
+def hold(ids: Sequence[int]) -> frozenset[int]:
+    """Before walking: write the ids down. Answers those that must be left alone until it is known what became of their holder."""
+    return frozenset(_holder.hold(ids)) if _holder is not None else frozenset()
+
+
+def noted() -> bool:
+    """Whether the death of this process will be noted."""
+    return _holder is not None
+
+
+def out_of_memory() -> None:
+    """Memory ran out in a batch: in a process of many threads nobody knows what else was hurt, so it ends at once where deaths are
+    noted, and its runs become suspects (RELIABILITY 9)."""
     if _holder is not None:
-        _holder.hold(ids)
+        log.critical("out of memory; this worker ends, and each of its runs is walked alone")
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def rest() -> None:

@@ -22,11 +22,13 @@ _LOOKS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How the tries of a delivery that have ended came out."""
+    """How the tries of a delivery that have ended came out. `died`: all that a worker died in, `lost` those in which it may have been
+    sent, because its bytes had been stored."""
 
     failed: int = 0
     unknown: int = 0
     lost: int = 0
+    died: int = 0
 
 
 @dataclass(frozen=True, slots=True)

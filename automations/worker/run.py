@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 _RESTART_AFTER = 0.5  # seconds before a dead child is replaced
 LONGEST_WAIT = 10.0  # seconds, for one that keeps dying at its start
 STEADY = 5.0  # seconds of life after which a death is not counted with the ones before
+# Once it was at work: from outside, or by a run that harms its worker, which may do so three times (`poison`).
+_KILLED = {signal.SIGKILL, signal.SIGALRM, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
 MOST_FAILURES = 4  # after so many in a row `--until-idle` gives up
 
 
@@ -117,7 +119,7 @@ class WorkersFailed(RuntimeError):
 
 @dataclass(slots=True)
 class _Place:
-    """One worker that should live. `failures` counts the deaths in a row that are its own fault, not somebody's who killed it."""
+    """One worker that should live. `failures` counts the deaths in a row that are its own fault, not of what killed it."""
 
     child: Any
     began: Any  # its `value` is set by the child when it has reached the server
@@ -128,7 +130,7 @@ class _Place:
 
     def died(self, now: float) -> float:
         """Note a death; answers the seconds until the next start: half a second, and twice as long for each failure in a row."""
-        killed = self.began.value and self.child.exitcode == -signal.SIGKILL
+        killed = self.began.value and -self.child.exitcode in _KILLED
         failed = not killed and (now - self.started < STEADY or not self.began.value)
         self.failures = self.failures + 1 if failed else 0
         wait = min(LONGEST_WAIT, _RESTART_AFTER * 2.0 ** max(0, self.failures - 1))
