@@ -14,6 +14,7 @@ from typing import Literal
 from django.conf import settings
 from django.db import Error, close_old_connections, connection, transaction
 
+from accounts import provenance
 from automations.services.inflight import follow_marks
 from automations.services.sweeps import run_sweeps
 from automations.worker import poison
@@ -25,6 +26,7 @@ from automations.worker.retrying import is_transient
 from automations.worker.route import route_batch
 from automations.worker.schedules import find_lost_times, fire_schedules
 from automations.worker.second_look import look_again
+from automations.worker.strays import find_strays
 from automations.worker.tally import fold_tallies
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ def _chores() -> list[Chore]:
     return [
         Chore(fire_schedules, 0.5),
         Chore(find_lost_times, 60.0),
+        Chore(find_strays, 60.0),
         Chore(follow_marks, 1.0),
         Chore(run_sweeps, 5.0),
         Chore(poison.reap, 1.0),
@@ -75,8 +78,11 @@ def _chores() -> list[Chore]:
 
 
 def drain(deliver: bool = True) -> int:
-    """Everything due by the clock as it stands, until nothing is (`work --until-idle`). Answers how many things were done."""
-    done = find_lost_times()
+    """Everything due by the clock as it stands, until nothing is (`work --until-idle`). Answers how many things were done; nothing
+    on a restored copy that nobody has confirmed."""
+    if not provenance.may_work():
+        return 0
+    done = find_lost_times() + find_strays()
     while turn := _everything(deliver):
         done += turn
     return done
@@ -91,8 +97,11 @@ def one_pass(job: Job = "automation", command: bool = False) -> int:
     """One pass of a job: bounded in time, correct on its own (CRN-01 to 09). `automation` routes, fires schedules and advances and
     sends nothing; `mail` delivers; `sweep` does what becomes true by time alone. A pass made by command is a point of the tick
     grid of its own."""
+    if not provenance.may_work():
+        return 0
     if job == "automation":
         find_lost_times()
+        find_strays()
         if command:
             release_ticks()
     work = {"automation": _automation_turn, "mail": deliver_batch, "sweep": run_sweeps}[job]
@@ -173,7 +182,7 @@ class Loop:
         chores = _chores()
         try:
             while not self.stopping.is_set():
-                while not self.stopping.is_set() and self._all(chores):
+                while not self.stopping.is_set() and self._may_work() and self._all(chores):
                     self._rung.set()
                 self._turn(lambda: self._listen(holder))
         finally:
@@ -181,6 +190,10 @@ class Loop:
             self._delivering.join(timeout=30)
             poison.stop()
             connection.close()
+
+    def _may_work(self) -> bool:
+        """False on a restored copy that nobody has confirmed, and while the database cannot be asked (RELIABILITY 36)."""
+        return bool(self._turn(lambda: int(provenance.may_work())))
 
     def _all(self, chores: Sequence[Chore]) -> int:
         """Everything once, each on its own: what cannot be done in one place must not keep the rest waiting."""
@@ -198,12 +211,16 @@ class Loop:
             log.exception("a turn failed")
         close_old_connections()
         connection.close()
+        provenance.look_again()
         self.stopping.wait(0.5)
         return 0
 
     def _listen(self, holder: poison.Holder) -> int:
         """Wait for the bell, a due time or a second, whichever comes first; without the ticker, for the bell alone."""
         poison.rest()
+        if not self._may_work():
+            self.stopping.wait(IDLE)
+            return 0
         if not settings.ONWARD_TICKER:
             while not self.stopping.is_set() and not holder.heard(IDLE):
                 poison.rest()
@@ -226,7 +243,7 @@ class Loop:
 
     def _deliveries(self) -> None:
         while not self.stopping.is_set():
-            if not self._turn(deliver_batch):
+            if not (self._may_work() and self._turn(deliver_batch)):
                 self._rung.wait(0.1 if settings.ONWARD_TICKER else None)
                 self._rung.clear()
         connection.close()
