@@ -45,6 +45,9 @@ def _options() -> tuple[list[str], Sizes]:
     for field in fields(Sizes):
         if field.type in ("int", "float"):
             parser.add_argument(f"--{field.name.replace('_', '-')}", type=int if field.type == "int" else float)
+    parser.add_argument(
+        "--growth", type=lambda text: tuple(map(int, text.split(","))), help="parked runs of W8: 0,1000000"
+    )
     options = vars(parser.parse_args())
     given = options.pop("workloads") or list(WORKLOADS)
     names = [name for text in given for name in text.upper().split(",") if name]

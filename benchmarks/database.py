@@ -14,6 +14,8 @@ from config.postgres import Cluster
 
 NAME = os.environ.get("BENCH_DATABASE", "onward_bench")  # two measurements at once need two
 MIGRATED = f"{NAME}_migrated"  # a copy with all tables and no rows, from which each workload begins
+# Tests have a migrated database already; it is copied and left as it is.
+GIVEN = os.environ.get("BENCH_TEMPLATE", "")
 _server: list[Database] = []
 
 
@@ -34,7 +36,7 @@ def database() -> Iterator[str]:
     try:
         _server[:] = [base]
         _drop(MIGRATED)
-        _make(NAME)
+        _make(NAME, GIVEN or None)
         yield _dsn(place)
         _drop(NAME)
         _drop(MIGRATED)
@@ -51,9 +53,10 @@ def keep_as_migrated() -> None:
 def begin_anew() -> bool:
     """Put the remembered database in the place of the present one: no rows, no statistics. False when none is remembered yet; then
     the place is empty."""
+    source = GIVEN or MIGRATED
     with psycopg.connect(_dsn(_server[0]), autocommit=True) as connection:
-        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [MIGRATED]).fetchone() is not None
-    _make(NAME, MIGRATED if known else None)
+        known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [source]).fetchone() is not None
+    _make(NAME, source if known else None)
     return known
 
 

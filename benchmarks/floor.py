@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any, LiteralString
+from typing import Any
 
 import psycopg
 
@@ -173,20 +173,32 @@ def _walk(
             return (id, 2, node, seq, None, json.dumps(ctx))
 
 
-def finished(dsn: str) -> tuple[int, int, int]:
-    """Completed runs, log rows and outbox rows: the count that follows each measurement."""
+def finished(dsn: str, after: int = 0) -> tuple[int, int, int]:
+    """Completed runs with a greater id, their log rows and outbox rows: the count that follows each measurement."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
-            "SELECT (SELECT count(*) FROM floor_run WHERE status = 2), (SELECT count(*) FROM floor_log), "
-            "(SELECT count(*) FROM floor_outbox)"
+            "SELECT (SELECT count(*) FROM floor_run WHERE id > %s AND status = 2), (SELECT count(*) FROM floor_log WHERE run_id > %s), "
+            "(SELECT count(*) FROM floor_outbox WHERE run_id > %s)",
+            [after] * 3,
         ).fetchone()
     assert row is not None
     return row
 
 
-def completed(dsn: str) -> int:
-    """Completed runs, 0 as long as one is due: asking while the clock runs must cost next to nothing."""
-    return _unless_due(dsn, "status = 2")
+def settle(dsn: str) -> None:
+    """What autovacuum does within minutes of many new rows."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("VACUUM ANALYZE floor_run")
+
+
+def last(dsn: str) -> int:
+    """The newest run."""
+    return _number(dsn, "SELECT coalesce(max(id), 0) FROM floor_run")
+
+
+def completed(dsn: str, after: int = 0) -> int:
+    """Completed runs with a greater id, 0 as long as one is due: asking while the clock runs must cost next to nothing."""
+    return _unless_due(dsn, f"id > {after:d} AND status = 2")
 
 
 def moved(dsn: str) -> int:
@@ -194,12 +206,12 @@ def moved(dsn: str) -> int:
     return _unless_due(dsn, "node = 8")
 
 
-def _unless_due(dsn: str, which: LiteralString) -> int:
+def _unless_due(dsn: str, which: str) -> int:
     due = "EXISTS (SELECT 1 FROM floor_run WHERE status = 0 AND due_at <= now())"
     return _number(dsn, f"SELECT CASE WHEN {due} THEN 0 ELSE (SELECT count(*) FROM floor_run WHERE {which}) END")
 
 
-def _number(dsn: str, query: LiteralString) -> int:
+def _number(dsn: str, query: str) -> int:
     with psycopg.connect(dsn) as connection:
         row = connection.execute(query).fetchone()
     assert row is not None

@@ -36,7 +36,7 @@ def run(dsn: str, sizes: Sizes) -> Result:
         "cron": plain.contender(dsn, "cron", sizes.slow),
     }
     there = {name: contender for name, contender in contenders.items() if contender is not None}
-    rows = in_turn(dsn, sizes.rounds, there)
+    rows = in_turn(dsn, sizes.numbers(), there)
     title = f"W1, dunning drip: {sizes.runs:,} runs of six steps and two mails, {PROCESSES} worker processes"
     notes = [f"DBOS, django-q2 and cron: {sizes.slow:,} runs a round; all costs are of one run."]
     if "DBOS" not in there:

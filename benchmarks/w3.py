@@ -25,7 +25,7 @@ def run(dsn: str, sizes: Sizes) -> Result:
         "guarded floor": _guarded(dsn, sizes.waiting, subjects),
         "product": _product(workspace, customers, [customers[place] for place in chosen]),
     }
-    rows = in_turn(dsn, sizes.rounds, contenders)
+    rows = in_turn(dsn, sizes.numbers(), contenders)
     goal = Goal("W3 time over the floor", paired(rows, "product", "floor", wall), 3.0, 1.5)
     beside = f"over the floor with protections: {', '.join(f'{value:.2f}' for value in paired(rows, 'product', 'guarded floor', wall))}"
     title = f"W3, event match: {sizes.events:,} events for {sizes.waiting:,} waiting runs, {BATCH} a transaction; costs of one event"

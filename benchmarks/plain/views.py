@@ -14,7 +14,9 @@ def insert(request: HttpRequest) -> HttpResponse:
     """One row."""
     body = json.loads(request.body)
     event = Event.objects.create(name=body["name"], payload=body.get("payload", {}))
-    return HttpResponse(f'{{"id": {event.pk}}}', content_type="application/json", status=202)
+    answer = f'{{"id": {event.pk}}}'
+    headers = {"Content-Length": str(len(answer))}  # else gunicorn sends it in chunks
+    return HttpResponse(answer, content_type="application/json", status=202, headers=headers)
 
 
 urlpatterns = [path("api/v1/events", insert)]
