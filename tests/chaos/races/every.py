@@ -8,6 +8,7 @@ from tests.chaos.races.entering import OneInvoice, ReEntry, TwoBatches
 from tests.chaos.races.holding import HoldAgainstAdvance
 from tests.chaos.races.publishing import PublishAgainstAdvance, PublishAgainstRoute
 from tests.chaos.races.race import Race
+from tests.chaos.races.repeating import RepeatedPass, SameRequest
 from tests.chaos.races.stopping import (
     CancelAgainstAdvance,
     PauseAgainstAdvance,
@@ -32,4 +33,6 @@ RACES: tuple[type[Race], ...] = (
     TwoBatches,
     OneInvoice,
     ReEntry,
+    SameRequest,
+    RepeatedPass,
 )
