@@ -32,24 +32,25 @@ _OWN = random.SystemRandom().randrange(1_000_000)
 
 def table(figures: Sequence[Figures], titles: dict[str, str]) -> str:
     """The rounds with all protections in place, as Markdown for the documentation."""
-    lines = [
-        "| Race | Rounds | Orders seen | Exceptions | Deadlocks | Lost | Doubled | Late |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for item in figures:
-        seen = ", ".join(f"{order.replace('_', ' ')} {count}" for order, count in sorted(item.seen.items()))
-        counts = (len(item.exceptions) + len(item.findings), item.deadlocks, item.lost, item.doubled, item.late)
-        lines.append(f"| {titles[item.name]} | {item.rounds} | {seen} | {' | '.join(map(str, counts))} |")
-    return "\n".join(lines)
+    return _table("Orders seen", [(titles[item.name], _orders(item), item) for item in figures])
 
 
 def bare_table(figures: Sequence[Figures], titles: dict[str, str]) -> str:
     """The rounds with a protection taken away."""
+    return _table("Without", [(titles[item.name], item.without, item) for item in figures])
+
+
+def _orders(item: Figures) -> str:
+    return ", ".join(f"{order.replace('_', ' ')} {count}" for order, count in sorted(item.seen.items()))
+
+
+def _table(second: str, rows: Sequence[tuple[str, str, Figures]]) -> str:
+    """`Findings` are the doctor's, which looks once at the end; all others are counted by rounds."""
     lines = [
-        "| Race | Without | Rounds | Exceptions | Deadlocks | Lost | Doubled | Late |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        f"| Race | {second} | Rounds | Exceptions | Deadlocks | Lost | Doubled | Late | Findings |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for item in figures:
-        counts = (len(item.exceptions) + len(item.findings), item.deadlocks, item.lost, item.doubled, item.late)
-        lines.append(f"| {titles[item.name]} | {item.without} | {item.rounds} | {' | '.join(map(str, counts))} |")
+    for title, text, item in rows:
+        harm = (len(item.exceptions), item.deadlocks, item.lost, item.doubled, item.late, len(item.findings))
+        lines.append(f"| {title} | {text} | {item.rounds} | {' | '.join(map(str, harm))} |")
     return "\n".join(lines)
