@@ -44,13 +44,18 @@ def refuse_backwards_while(unfinished: Callable[[], bool]) -> None:
         _unfinished.append(unfinished)
 
 
+def refuse_unless_movable() -> None:
+    """Raises Refusal `clock_refused` without `ONWARD_ALLOW_CLOCK`."""
+    if not getattr(settings, "ONWARD_ALLOW_CLOCK", False):
+        raise Refusal("clock_refused", "The clock of this installation is real; set ONWARD_ALLOW_CLOCK=1 to move it.")
+
+
 @transaction.atomic
 def set_clock(text: str | None) -> datetime:
     """Set evaluation time once and in one jump, to an ISO time or by a step such as `+3d`, `+2h30m`; None or `real`
     takes the offset away. Answers the new evaluation time. Refused without `ONWARD_ALLOW_CLOCK`, and when it would go
     back while an unfinished run exists."""
-    if not getattr(settings, "ONWARD_ALLOW_CLOCK", False):
-        raise Refusal("clock_refused", "The clock of this installation is real; set ONWARD_ALLOW_CLOCK=1 to move it.")
+    refuse_unless_movable()
     installation = Installation.objects.select_for_update().get()
     real, current = real_now(), evaluation_now()
     offset = _offset(text, real, current)

@@ -14,7 +14,8 @@ from typing import Any
 
 from django.db import connections
 
-from accounts.clock import evaluation_now, set_clock
+from accounts.clock import evaluation_now, refuse_unless_movable, set_clock
+from accounts.errors import Refusal
 from automations.services import sweeps
 from automations.worker import poison
 from automations.worker.loop import Job, Loop, drain, next_due, one_pass
@@ -36,7 +37,10 @@ def work(
     now: str | None = None,
     through: str | None = None,
 ) -> int | None:
-    """What `manage.py work` does; answers how many things were done when it comes to an end by itself. Raises `WorkersFailed`."""
+    """What `manage.py work` does; answers how many things were done when it comes to an end by itself.
+
+    Raises `WorkersFailed`, and Refusal when the clock cannot be moved as asked; then nothing was done.
+    """
     if now is not None:
         set_clock(now)
     if through is not None:
@@ -55,6 +59,7 @@ def work(
 
 def walk_through(target: str) -> int:
     """Go to `target` from due time to due time, draining at each, so that every timer fires at its own moment."""
+    refuse_unless_movable()
     end = _moment(target)
     done = drain()
     while (due := _next()) is not None and due < end:
@@ -72,11 +77,14 @@ def _next() -> datetime | None:
 
 
 def _moment(target: str) -> datetime:
-    if target.startswith("+"):
-        from automations.engine.durations import parse_duration
+    try:
+        if target.startswith("+"):
+            from automations.engine.durations import parse_duration
 
-        return parse_duration(target[1:]).after(evaluation_now(), _utc())
-    moment = datetime.fromisoformat(target)
+            return parse_duration(target[1:]).after(evaluation_now(), _utc())
+        moment = datetime.fromisoformat(target)
+    except (OverflowError, ValueError):
+        raise Refusal("invalid", f"“{target[:60]}” is no time: write 2026-11-20T09:00:00Z or +3d.") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts.errors import Refusal
+from automations.commandline.setting import WRONG_USE
 from automations.worker import run
 
 
 class Command(BaseCommand):
-    """Advance runs and deliver, for ever or until nothing is due."""
+    """Advance runs and deliver, for ever or until nothing is due. Exit codes: 0 done, 1 workers given up, 2 wrong use."""
 
     help = "Route events, advance runs and deliver: for ever, once, or until nothing is due."
 
@@ -26,6 +28,9 @@ class Command(BaseCommand):
         parser.add_argument("--workspace", help="accepted for uniformity; a worker serves all workspaces")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        """Ends the process with 2 and one sentence when the clock cannot be moved as asked."""
+        if options["processes"] < 1:
+            raise CommandError("--processes is 1 or more.", returncode=WRONG_USE)
         try:
             done = run.work(
                 processes=options["processes"],
@@ -36,5 +41,7 @@ class Command(BaseCommand):
             )
         except run.WorkersFailed as error:
             raise CommandError(str(error)) from error
+        except Refusal as refusal:  # of the clock: no permission, no time, or backwards
+            raise CommandError(refusal.message, returncode=WRONG_USE) from refusal
         if done is not None:
             self.stdout.write(f"{done} done")
