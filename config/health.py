@@ -38,6 +38,7 @@ WORKERS = "SELECT count(*) FROM automations_worker WHERE beat_at > statement_tim
 QUEUE = """
 SELECT count(*) FROM django_q_schedule WHERE name = 'onward.pass' AND next_run > statement_timestamp() - %s
 """
+HELD = "SELECT held_why FROM accounts_provenance WHERE held_at IS NOT NULL"
 DELIVERIES = f"""
 SELECT state, count(*) FROM (SELECT state FROM automations_delivery WHERE due_at IS NOT NULL LIMIT {MOST}) AS open
 GROUP BY state
@@ -91,12 +92,16 @@ def _checks() -> dict[str, dict[str, Any]]:
     workers: dict[str, Any] = {"ok": alive > 0, "alive": alive}
     if not alive:
         workers["message"] = "No worker gave a sign of life. Start `manage.py work` or `manage.py qcluster`."
-    return {
+    checks: dict[str, dict[str, Any]] = {
         "database": {"ok": True},
         "migrations": {"ok": True},
         "workers": workers,
         "dueRuns": {"ok": True, "due": due, "oldestSeconds": round(age, 3)},
     }
+    held = _rows(HELD)
+    if held:
+        checks["restored"] = {"ok": False, "message": f"{held[0][0]} Workers are held: see `manage.py restored`."}
+    return checks
 
 
 def _alive() -> int:

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command, get_commands
 from django.db import connections
 
+from accounts.provenance import why_held
 from config.environment import CHECKOUT, process_environment
 from config.folder import make_folder, write_private
 from config.start import UP_DEFAULTS, embedded_cluster, keys_needed
@@ -104,6 +105,9 @@ def _prepare_data(tell: Tell) -> None:
             call_command("demo", stdout=StringIO())  # the banner shows the credentials, once
         except CommandError as error:  # its workspace is there, its credentials are not: no reason to stay down
             tell(f"Demo workspace: {error}")
+    why = why_held()
+    if why:
+        tell(f"Workers are held. {why} See `{_manage()} restored`.")
 
 
 def _choose_mail_server() -> int | None:

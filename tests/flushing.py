@@ -19,6 +19,7 @@ KEPT = (
     "django_content_type",
     "auth_permission",
     "accounts_installation",
+    "accounts_provenance",
     "django_q_schedule",
     "automations_partitionlog",
 )

@@ -127,6 +127,22 @@ class InstallationAdmin(RecordAdmin):
         return f"{lasting(abs(row.clock_offset))} {'back' if row.clock_offset.days < 0 else 'ahead'}"
 
 
+@admin.register(models.Provenance)
+class ProvenanceAdmin(RecordAdmin):
+    """The one row."""
+
+    place, title = 12, "Provenance"
+    about = "Where these data were last at work. A restored copy stands still until `manage.py restored --go`."
+    empty_text = "Nothing has worked here yet."
+    list_display = ("home", shown_at("seen_at", "last at work"), shown_at("held_at", "held since"), "held_why")
+    shown = ("home", "timeline", "seen_at", "held_at", "held_why")
+    labels: ClassVar[dict[str, str]] = {"seen_at": "Last at work", "held_at": "Held since", "held_why": "Held because"}
+
+    def heading(self, row: models.Provenance) -> str:
+        """Number of the server and of the database."""
+        return row.home or "a server without a number"
+
+
 @admin.register(models.Idempotency)
 class IdempotencyAdmin(RecordAdmin):
     """Requests that carried a key. The stored answer may hold what is shown once and is not shown here."""

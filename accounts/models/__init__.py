@@ -2,7 +2,7 @@
 
 from accounts.models.customer import Consent, Contact, Customer, CustomerTag, Tag
 from accounts.models.funnel import Funnel, Stage, StageEntry
-from accounts.models.installation import Installation, Plan
+from accounts.models.installation import Installation, Plan, Provenance
 from accounts.models.records import Audit, Idempotency, RateBucket, Task
 from accounts.models.staff import ApiKey, Membership, User
 from accounts.models.workspace import Workspace
@@ -19,6 +19,7 @@ __all__ = [
     "Installation",
     "Membership",
     "Plan",
+    "Provenance",
     "RateBucket",
     "Stage",
     "StageEntry",

@@ -23,6 +23,30 @@ class Installation(models.Model):
         return self.instance
 
 
+class Provenance(models.Model):
+    """Where these data were last at work, in one row: by it a restored backup or a copy is told from the installation that it was
+    made of (RELIABILITY 36). No row: nothing has worked here yet."""
+
+    home = models.CharField(max_length=60)  # number of the server and of the database; empty where the server does not say
+    timeline = models.IntegerField(default=0)  # of the server; another one after a recovery to a point in time
+    seen_at = models.DateTimeField()  # real clock, moved on every few seconds while anything works here
+    held_at = models.DateTimeField(null=True)  # since then nothing works, until a person confirms
+    held_why = models.CharField(max_length=300, default="")
+
+    class Meta:
+        verbose_name_plural = "provenance"
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="provenance_is_one_row"),
+            models.CheckConstraint(
+                condition=Q(held_at__isnull=True, held_why="") | Q(held_at__isnull=False) & ~Q(held_why=""),
+                name="provenance_held_for_a_reason",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.home
+
+
 class Plan(models.Model):
     """Limits of a plan, as data (LIM-14). Null is unlimited; 0 is none."""
 

@@ -70,7 +70,7 @@ class Host:
     def end(self) -> int:
         """Ask for an orderly end; answers the exit code."""
         self._process.terminate()
-        return self._process.wait(60)
+        return self._process.wait(120)
 
     def destroy(self) -> None:
         """Leave nothing behind, whatever happened before."""

@@ -4,5 +4,5 @@ from config.settings import *  # noqa: F403  # the way in which Django settings 
 from config.settings import INSTALLED_APPS
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.isolation.misbehaving.Installed"]
-ONWARD_STUCK_SECONDS = 3.0
+ONWARD_STUCK_SECONDS = 5.0  # a busy machine leaves a worker without its turn for seconds
 ONWARD_LEASE_SECONDS = 2.0

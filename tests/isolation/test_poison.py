@@ -50,10 +50,10 @@ def test_a_harmful_run_ends_in_poison_and_no_other_with_it(database_url: str, wa
     for number in range(NEIGHBOURS):
         happen(customers[number % 5])
     with Host(database_url, memory=MEMORY) as host:
-        until(lambda: ended([beside], NEIGHBOURS), 120, [host])
-        until(lambda: ended(bad, len(bad)), 120, [host])
+        until(lambda: ended([beside], NEIGHBOURS), 300, [host])
+        until(lambda: ended(bad, len(bad)), 300, [host])
         happen(customers[0])
-        until(lambda: ended([beside], NEIGHBOURS + 1), 60, [host])
+        until(lambda: ended([beside], NEIGHBOURS + 1), 300, [host])
         assert host.end() == 0, host.said()
     assert set(Run.objects.filter(automation__in=bad).values_list("status", "end_reason")) == {("FAILED", "poison")}
     assert set(Run.objects.filter(automation=beside).values_list("status", "end_reason")) == {("COMPLETED", "stopped")}
