@@ -12,6 +12,8 @@ import argparse
 import importlib
 import os
 import platform
+import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +29,8 @@ WORKLOADS = ("W1", "W2", "W3", "W4", "W5", "W6", "W8")
 
 def main() -> None:
     """Measure what was asked for."""
-    names, sizes = _options()
+    names, sizes, path = _options()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # ended early: what was started ends as well
     with tempfile.TemporaryDirectory(prefix="onward-bench-") as folder, bench_database(folder) as dsn:
         results = {}
         for name in names:
@@ -35,10 +38,10 @@ def main() -> None:
             results[name] = measure(name, dsn, sizes)
             report.show(results[name])
     _summary(results)
-    print(f"\nwritten to {report.write(results, {'workloads': names, **asdict(sizes)})}")
+    print(f"\nwritten to {report.write(results, {'workloads': names, **asdict(sizes)}, path)}")
 
 
-def _options() -> tuple[list[str], Sizes]:
+def _options() -> tuple[list[str], Sizes, Path | None]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*", help=f"of {' '.join(WORKLOADS)} (default: all)")
     parser.add_argument("--tiny", action="store_true", help="sizes that only show that all of it works")
@@ -48,14 +51,18 @@ def _options() -> tuple[list[str], Sizes]:
     parser.add_argument(
         "--growth", type=lambda text: tuple(map(int, text.split(","))), help="parked runs of W8: 0,1000000"
     )
+    parser.add_argument(
+        "--json", type=Path, help="where to write the figures (default: benchmarks/results/<time>.json)"
+    )
     options = vars(parser.parse_args())
+    path = options.pop("json")
     given = options.pop("workloads") or list(WORKLOADS)
     names = [name for text in given for name in text.upper().split(",") if name]
     unknown = sorted(set(names) - set(WORKLOADS))
     if unknown:
         parser.error(f"no such workload: {', '.join(unknown)}")
     sizes = TINY if options.pop("tiny") else Sizes()
-    return names, replace(sizes, **{name: value for name, value in options.items() if value is not None})
+    return names, replace(sizes, **{name: value for name, value in options.items() if value is not None}), path
 
 
 @contextmanager

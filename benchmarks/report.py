@@ -97,9 +97,10 @@ def as_json(results: dict[str, Result], settings: dict[str, Any]) -> str:
     )
 
 
-def write(results: dict[str, Result], settings: dict[str, Any]) -> Path:
-    """A file of its own for each run of the benchmarks."""
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
+def write(results: dict[str, Result], settings: dict[str, Any], path: Path | None = None) -> Path:
+    """A file of its own for each run of the benchmarks, unless one is named."""
+    if path is None:
+        FOLDER.mkdir(exist_ok=True)
+        path = FOLDER / f"{datetime.now(UTC):%Y%m%dT%H%M%S}.json"
     path.write_text(as_json(results, settings))
     return path

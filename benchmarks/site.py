@@ -17,6 +17,7 @@ from typing import Any
 from aiosmtpd.controller import Controller
 
 from benchmarks.stage import READY, end, until
+from config.supervise import die_with_parent
 
 ROOT = Path(__file__).resolve().parents[1]
 UNDER_TESTS = ("PYTEST_VERSION", "PYTEST_CURRENT_TEST", "ONWARD_TEST_DATA")
@@ -72,6 +73,7 @@ def running(mail: str) -> Iterator[str]:
         cwd=ROOT,
         env=environment(PORT=str(port), ONWARD_SMTP_URL=mail, ONWARD_DEBUG="1"),
         stdout=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
     )
     address = f"http://127.0.0.1:{port}"
     try:
@@ -88,7 +90,10 @@ def served(application: str, **more: str) -> Iterator[str]:
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     process = subprocess.Popen(
-        web_command(application, port), cwd=ROOT, env=environment(PYTHONPATH=str(ROOT), PORT=str(port), **more)
+        web_command(application, port),
+        cwd=ROOT,
+        env=environment(PYTHONPATH=str(ROOT), PORT=str(port), **more),
+        preexec_fn=die_with_parent,
     )
     try:
         until(lambda: answers(process, f"{address}/"), READY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 import psutil
 
 from benchmarks.meter import Meter
+from config.supervise import die_with_parent
 
 PROCESSES = 2
 LIMIT = 600  # seconds for one measurement
@@ -209,7 +211,7 @@ def forked(target: Callable[..., None], *arguments: Any, processes: int = PROCES
     (a semaphore it releases) when it stands by."""
     context = multiprocessing.get_context("fork")
     ready, stop = context.Semaphore(0), context.Event()
-    children = [context.Process(target=target, args=(*arguments, ready, stop)) for _ in range(processes)]
+    children = [context.Process(target=_serve, args=(target, *arguments, ready, stop)) for _ in range(processes)]
     for child in children:
         child.start()
     try:
@@ -223,6 +225,12 @@ def forked(target: Callable[..., None], *arguments: Any, processes: int = PROCES
             child.join()
 
 
+def _serve(target: Callable[..., None], *arguments: Any) -> None:
+    die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    target(*arguments)
+
+
 @contextmanager
 def spawned(*commands: list[str], environment: dict[str, str]) -> Iterator[list[subprocess.Popen[str]]]:
     """Programs that write `ready` when they stand by and end when they are terminated; their input is open for orders."""
@@ -230,7 +238,12 @@ def spawned(*commands: list[str], environment: dict[str, str]) -> Iterator[list[
         started = []
         for command in commands:
             process = subprocess.Popen(
-                command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                command,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                preexec_fn=die_with_parent,
             )
             stack.callback(end, process)
             started.append(process)

@@ -33,7 +33,7 @@ def run(dsn: str, sizes: Sizes) -> Result:
     workspace = product.prepare(load.PEOPLE)
     actor = system_actor(workspace)
     keys = [create_api_key(actor=actor, name=f"load {place}", scopes=["events"])[1] for place in range(CONNECTIONS)]
-    plain.make_tables()
+    plain.make_tables(dsn)
     bare_settings = {"DJANGO_SETTINGS_MODULE": "benchmarks.plain.settings"}
     with (
         served("config.wsgi:application", **_as_in_production()) as address,

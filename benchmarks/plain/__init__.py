@@ -29,9 +29,12 @@ def program(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "benchmarks.plain", *arguments]
 
 
-def make_tables() -> None:
+def make_tables(dsn: str) -> None:
     """Once for each database."""
-    subprocess.run(program("tables"), env=environment(), check=True)
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("SELECT to_regclass('plain.plain_event')").fetchone()
+    if row is None or row[0] is None:
+        subprocess.run(program("tables"), env=environment(), check=True)
 
 
 class Plain:
@@ -39,14 +42,11 @@ class Plain:
 
     def __init__(self, dsn: str, name: str) -> None:
         self._dsn, self._name = dsn, name
-        self._made = False
         self._feeder: subprocess.Popen[str] | None = None
 
     def prepare(self, number: int) -> None:
         """No rows."""
-        if not self._made:
-            make_tables()
-            self._made = True
+        make_tables(self._dsn)
         with psycopg.connect(self._dsn, autocommit=True) as connection:
             connection.execute(
                 "TRUNCATE plain.plain_run, plain.plain_steplog, plain.plain_mail, plain.django_q_ormq, plain.django_q_task"
