@@ -11,6 +11,7 @@ The copy of a whole disk beside its original shows none of these: `manage.py res
 from __future__ import annotations
 
 import json
+import logging
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from django.db import connection
 
 from accounts.models import Installation, Provenance
 
+log = logging.getLogger(__name__)
 EVERY = 2.0  # seconds between two looks of a process
 MOVED_ON = timedelta(seconds=10)  # so often the row, and after it the file, is written
 # What a server that took over from another may lack without being a backup: replicas lag behind by seconds, backups by hours.
@@ -54,8 +56,10 @@ def may_work() -> bool:
     """Whether workers may do anything. Asked all the time, looked up every two seconds; the first look is at the start."""
     global _looked, _answer
     if time.monotonic() - _looked >= EVERY:
-        _answer = not why_held()
-        _looked = time.monotonic()
+        why = why_held()
+        if why and _answer:
+            log.warning("Nothing is done. %s See `manage.py restored`.", why)
+        _answer, _looked = not why, time.monotonic()
     return _answer
 
 

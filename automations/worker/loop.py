@@ -175,9 +175,8 @@ class Loop:
         """Work until `stop`."""
         settle_memory()
         holder = poison.start()
-        self._turn(
-            poison.reap
-        )  # before anything is claimed: what the last worker died of must not be taken up like any other
+        # Before anything is claimed: what the last worker died of must not be taken up like any other.
+        self._turn(poison.reap)
         self._delivering.start()
         chores = _chores()
         try:

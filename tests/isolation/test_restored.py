@@ -203,12 +203,24 @@ def test_a_row_is_held_for_a_reason() -> None:
         Provenance.objects.update(held_why="x")
 
 
-def test_a_running_worker_stops_at_once_and_goes_on_when_told() -> None:
+def test_a_running_worker_stops_at_once_and_goes_on_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = Loop(deliver=False)
     provenance.hold("Tried.")
     seen: list[str] = []
-    loop._all = lambda chores: seen.append("worked") or loop.stop() or 0  # type: ignore[assignment, func-returns-value]
-    loop.stopping.wait = lambda seconds=None: bool(seen.append("stood") or provenance.confirm())  # type: ignore[method-assign, func-returns-value]
+
+    def worked(chores: Any) -> int:
+        seen.append("worked")
+        loop.stop()
+        return 0
+
+    def stood(seconds: float | None = None) -> bool:
+        if not seen:
+            seen.append("stood")
+            provenance.confirm()
+        return False
+
+    monkeypatch.setattr(loop, "_all", worked)
+    monkeypatch.setattr(loop.stopping, "wait", stood)
     loop.run()
     assert seen == ["stood", "worked"]
 
