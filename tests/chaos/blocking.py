@@ -12,7 +12,7 @@ from tests.worker.racing import Racer
 
 _WAITING = """
 select count(distinct pid) from pg_locks where not granted and pid <> pg_backend_pid() and pid in
-    (select pid from pg_stat_activity where datname = current_database())
+    (select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend')
 """
 
 

@@ -99,6 +99,8 @@ class Mortal:
                 os.write(said, b"%d\n" % cursor.fetchone()[0])
             os.read(self._go[0], 1)
 
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(PATIENCE))  # were it ever to hang, its parent would wait for it for ever
         try:
             self._work(point)
         finally:
