@@ -53,9 +53,11 @@ class Holder:
         self._connection.execute(f"LISTEN {CHANNEL}")
 
     def reopen(self) -> None:
-        """After the connection was lost, or the row was taken for that of a dead worker."""
+        """After the connection was lost, or the row was taken for that of a dead worker. The row of before goes: nobody has died."""
         self._connection.close()
+        before = self.id
         self._open()
+        self._connection.execute("DELETE FROM automations_worker WHERE id = %s", [before])
 
     def heard(self, seconds: float) -> bool:
         """Whether the bell rings within so many seconds; a lost connection is opened again and counts as a ring."""
@@ -150,8 +152,8 @@ def reap() -> int:
         cursor.execute("SELECT id FROM automations_worker WHERE pg_try_advisory_lock(%s, id::int)", [LOCK_CLASS])
         dead = [row[0] for row in cursor.fetchall()]
     try:
-        for id in dead:
-            _bury(id)
+        if dead:
+            _bury(dead)
     finally:
         with connection.cursor() as cursor:
             cursor.execute(
@@ -160,20 +162,25 @@ def reap() -> int:
     return len(dead)
 
 
-def _bury(id: int) -> None:
+def _bury(dead: Sequence[int]) -> None:
+    """Mark what these rows name, each run once. A row names its worker's last batch, also when that was done and others have taken
+    up runs of it since; so when all workers die at once (the server restarts, the host is lost) one run stands in several rows. And a
+    death in company proves nothing against one run: it makes a suspect, which is then walked alone, and only deaths alone add up."""
     from automations.worker.advance import fail_bare
 
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("DELETE FROM automations_worker WHERE id = %s RETURNING holding", [id])
-        row = cursor.fetchone()
-        held = row[0] if row else []
+        cursor.execute("DELETE FROM automations_worker WHERE id = ANY(%s) RETURNING holding", [list(dead)])
+        rows = [row[0] for row in cursor.fetchall()]
+        held = sorted({id for row in rows for id in row})
         if not held:
             return
-        log.warning("a worker died holding %s runs", len(held))
+        log.warning("%s workers died holding %s runs", len(rows), len(held))
+        alone = [row[0] for row in rows if len(row) == 1]
         cursor.execute(
-            "UPDATE automations_run SET lost = lost + 1 WHERE id IN (SELECT id FROM automations_run WHERE id = ANY(%s) "
-            "AND due_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE) RETURNING id, lost",
-            [held],
+            "UPDATE automations_run SET lost = CASE WHEN id = ANY(%s) THEN lost + 1 ELSE greatest(lost, 1) END WHERE id IN "
+            "(SELECT id FROM automations_run WHERE id = ANY(%s) AND due_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE) "
+            "RETURNING id, lost",
+            [alone, held],
         )
         for run, lost in cursor.fetchall():
             if lost >= DEATHS:

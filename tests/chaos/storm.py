@@ -1,224 +1,202 @@
-"""Runs walk while their workers are killed; afterwards everything is held against records kept outside of the product.
+"""Runs walk while everything round them is killed, frozen and cut; afterwards all is held against records kept outside of the product.
 
-The short form is a test (`test_kills.py`), the long one a command (`python -m tests.chaos.long`); both do this.
+The short form is a test (`test_storm.py`), the long one a command (`python -m tests.chaos.long`); both do this, in a process of
+their own with a PostgreSQL of its own.
 """
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 from django.db import connection
 
-from accounts.models import Customer, Task
-from automations.doctor.run import examine
-from automations.models import Automation, Delivery, DeliveryAttempt, Event, Run, SecondLook, StepLog, Tally, TallyDelta
-from automations.services.events import NewEvent, record_events
+from accounts.clock import set_clock
+from accounts.models import Customer
+from automations.models import Automation, Delivery, Event, Run, SecondLook
+from tests.chaos import fleet as fleets
+from tests.chaos.clients import Caller, Crowd, Sign, Told
 from tests.chaos.fleet import Fleet
-from tests.chaos.peers import Mailbox, Receiver, Record
-from tests.factories import make_customer, make_workspace
+from tests.chaos.flow import ORDERS, WAIT, flow
+from tests.chaos.judge import Judge
+from tests.chaos.nemesis import Plan, World, schedule
+from tests.chaos.peers import Mailbox, Payments, Receiver
+from tests.chaos.proxy import Link
+from tests.chaos.server import Server
+from tests.factories import make_api_key, make_customer, make_workspace, unique
 from tests.worker.living import live
 
-FLOW = """
-settings: {errorHandling: {retries: 20, retryDelay: 1s}}
-steps:
-  - id: hello
-    type: action
-    action: send_email
-    subject: "Hello {{trigger.number}}"
-    body: "<p>Number {{trigger.number}} for {{customer.name}}</p>"
-    onError:
-      - {id: doubt, type: action, action: add_tag, tag: doubtful}
-  - id: hook
-    type: action
-    action: send_webhook
-    url: "RECEIVER"
-    body: {number: "{{trigger.number}}"}
-    onError:
-      - {id: unheard, type: action, action: add_tag, tag: unheard}
-  - {id: note, type: action, action: create_task, message: "Call number {{trigger.number}}"}
-  - {id: rest, type: delay, duration: 1s}
-  - id: odd
-    type: condition
-    if: "{{trigger.number}} % 2 == 1"
-    then:
-      - {id: tag, type: action, action: add_tag, tag: odd}
-  - {id: bye, type: action, action: send_email, subject: "Bye {{trigger.number}}", body: "<p>Bye</p>"}
-"""
-ODD, EVEN = ["odd", "tag", "bye"], ["odd", "bye"]
 CUSTOMERS = 100
-BATCH = 25  # events that one caller records in one transaction
+LEAVER = 9  # customers with this last digit may unsubscribe
+BATCH = 20  # events that one caller says in one request
 
 
-@dataclass
-class Plan:
-    """How much of everything. `pause`: seconds between two strikes, on average."""
-
-    runs: int = 500
-    kills: int = 30
-    freezes: int = 2
-    seed: int = 0
-    pause: float = 0.25
-    patience: float = 60.0
-
-
-@dataclass
 class Storm:
-    """What was done and what was promised, kept here and not in the product."""
+    """One storm from its seed. `figures` says afterwards what was done and what came of it."""
 
-    plan: Plan
-    acknowledged: dict[int, int] = field(default_factory=dict)  # number -> event id, for every answer that a caller got
-    duplicates: int = 0
-    figures: dict[str, object] = field(default_factory=dict)
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.chance = random.Random(plan.seed)
+        self.mail = Mailbox(random.Random(plan.seed + 1), hang_up=0.02)
+        self.hook = Receiver(random.Random(plan.seed + 2), hang_up=0.1)
+        self.payments = Payments(random.Random(plan.seed + 3), hang_up=0.05)
+        for peer in (self.mail, self.hook, self.payments):
+            peer.record.hang = plan.hang
+        self.told = Told()
+        self.figures: dict[str, Any] = {"seed": plan.seed}
+        self.flows: list[Automation] = []
+        self.waits: list[Automation] = []
+        self.customers: list[Customer] = []
+        self._calm = threading.Event()
+        self._later: dict[int, list[Sign]] = {}  # payments that come after their order, by workspace
 
-    def __post_init__(self) -> None:
-        self.chance = random.Random(self.plan.seed)
-        self.mail = Mailbox(random.Random(self.plan.seed + 1), hang_up=0.02)
-        self.hook = Receiver(random.Random(self.plan.seed + 2), hang_up=0.1)
-
-    def rage(self, url: str) -> None:
-        """All of it: record, kill, drain, judge."""
+    def rage(self, server: Server) -> None:
+        """All of it: install, strike, drain, judge."""
         began = time.monotonic()
-        with self.mail, self.hook:
-            automations, customers = self._install()
-            fleet = Fleet(url, self.mail.url, self.chance)
+        with self.mail, self.hook, self.payments, Link(server.socket, random.Random(self.plan.seed + 4)) as link:
+            self.install()
+            fleet, web = self._start(server.through(link.port))
+            world = World(fleet, server, link, self.chance)
             try:
-                self._strike(fleet, customers)
-                killed = time.monotonic() - began
+                self._strike(world, web.port)
                 self._drain()
-                assert fleet.end() == 0
+                codes = fleet.end()
+            except BaseException:
+                print(fleet.said(), flush=True)
+                raise
             finally:
+                self._calm.set()
+                self.told.over.set()
                 fleet.destroy()
-        self.figures = {"seed": self.plan.seed, **fleet.counts, "seconds": round(time.monotonic() - began, 1)}
-        self.figures["killing"] = round(killed, 1)
-        self._judge(automations)
+            self._sum_up(world, time.monotonic() - began)
+        assert codes == {"work": 0, "queue": 0, "web": 0}, codes
+        self.judge().judge()
 
-    def _install(self) -> tuple[list[Automation], list[Customer]]:
+    def install(self) -> None:
+        """Two workspaces with both flows each, and their customers."""
         workspaces = [make_workspace() for _ in range(2)]
-        automations = [live(workspace, FLOW.replace("RECEIVER", self.hook.url)) for workspace in workspaces]
-        return automations, [make_customer(workspaces[n % 2]) for n in range(CUSTOMERS)]
+        for workspace in workspaces:
+            self.flows.append(live(workspace, flow(unique("F"), 1, self.hook.url, self.payments.url)))
+            wait = WAIT.replace("NAME", unique("W")).replace("TIMEOUT", self.plan.waits)
+            self.waits.append(live(workspace, wait))
+        self.customers = [make_customer(workspaces[n % 2]) for n in range(CUSTOMERS)]
 
-    def _strike(self, fleet: Fleet, customers: list[Customer]) -> None:
-        """Strikes and new events in turn, so that workers die over routing, advancing and delivering alike."""
-        strikes = ["child"] * self.plan.kills + ["freeze"] * self.plan.freezes
-        for place in range(0, self.plan.kills, 10):
-            strikes[place] = "group"
-        self.chance.shuffle(strikes)
-        numbers = list(range(self.plan.runs))
-        share = -(-self.plan.runs // max(1, len(strikes) // 2))
-        for strike in strikes:
-            batch, numbers = numbers[:share], numbers[share:]
-            self._record(customers, batch)
+    def judge(self) -> Judge:
+        """What is to be held against what."""
+        flows, waits = [flow.pk for flow in self.flows], [wait.pk for wait in self.waits]
+        leavers = frozenset(customer.pk for customer in self.customers[LEAVER::10])
+        peers = (self.mail, self.hook, self.payments)
+        return Judge(self.told, *peers, flows, waits, self.plan.runs, leavers, figures=self.figures)
+
+    def _start(self, url: str) -> tuple[Fleet, fleets.Web]:
+        """Workers on a host with the right time and on others with a wrong one, a queue, a web server."""
+        mail = {"ONWARD_SMTP_URL": self.mail.url}
+        web = fleets.Web(url, **mail)
+        hosts = [fleets.workers(url, **mail), fleets.queue(url, **mail), web]
+        hosts += [fleets.workers(url, 2, CHAOS_CLOCK=str(off), **mail) for off in self.plan.clocks]
+        return Fleet(hosts, self.chance), web
+
+    def _strike(self, world: World, port: int) -> None:
+        """Strokes and new events in turn, so that processes die over recording, routing, advancing and delivering alike."""
+        callers = {flow.workspace_id: Caller(port, make_api_key(flow.workspace)[1], self.told) for flow in self.flows}
+        numbers = {number: self.customers[number % CUSTOMERS].pk for number in range(self.plan.runs)}
+        crowd = Crowd(callers, numbers)
+        publisher = threading.Thread(target=self._publish, args=[callers])
+        publisher.start()
+        strokes = schedule(self.plan, self.chance)
+        leaving = set(self.chance.sample(range(len(strokes)), min(self.plan.leavers, len(strokes))))
+        share = -(-self.plan.runs // max(1, len(strokes)))
+        leavers = self.customers[LEAVER::10]
+        first = 0
+        for place, stroke in enumerate(strokes):
+            first = self._say(crowd, first, first + share)
             time.sleep(self.chance.uniform(0, 2 * self.plan.pause))
-            if strike == "freeze":
-                fleet.freeze()
-            else:
-                fleet.strike(whole=strike == "group")
-        self._record(customers, numbers)
+            stroke.strike(world)
+            if place in leaving and leavers:
+                customer = leavers.pop()
+                threading.Thread(target=callers[customer.workspace_id].leave, args=[customer.pk], daemon=True).start()
+        first = self._say(crowd, first, self.plan.runs)
+        self._say(crowd, first, first)  # what came later than the rest
+        self._calm.set()
+        world.link.delay = 0.0
+        publisher.join()
+        crowd.finish(self.plan.patience)
+        self.figures["striking ended"] = time.time()
 
-    def _record(self, customers: list[Customer], numbers: list[int]) -> None:
-        """Some are told twice, as callers do who did not hear the answer."""
-        for start in range(0, len(numbers), BATCH):
-            some = numbers[start : start + BATCH]
-            again = [n for n in self.acknowledged if self.chance.random() < 5 / len(self.acknowledged)]
-            answers = record_events([_event(customers, n) for n in some + again])
-            for number, answer in zip(some + again, answers, strict=True):
-                known = self.acknowledged.setdefault(number, answer.id)
-                assert known == answer.id
-            self.duplicates += len(again)
+    def _say(self, crowd: Crowd, first: int, end: int) -> int:
+        """The numbers up to `end`, by workspace, in batches and in any order. Some payments come after their
+        orders, some before or with them."""
+        numbers = range(first, min(end, self.plan.runs))
+        signs, self._later = self._later, {}
+        for number in numbers:
+            workspace = self.customers[number % CUSTOMERS].workspace_id
+            mine = signs.setdefault(workspace, [])
+            mine.append(("sign", number))
+            if number % ORDERS == 0:
+                mine.append(("order", number))
+                (mine if self.chance.random() < 0.3 else self._later.setdefault(workspace, [])).append(("paid", number))
+        for workspace, mine in signs.items():
+            self.chance.shuffle(mine)
+            for start in range(0, len(mine), BATCH):
+                crowd.say(workspace, mine[start : start + BATCH], self.chance)
+        return max(first, numbers.stop)
+
+    def _publish(self, callers: dict[int, Caller]) -> None:
+        """A new version of each flow every second."""
+        number = 1
+        while not self._calm.wait(self.plan.published_every):
+            number += 1
+            for mine in self.flows:
+                text = flow(mine.name.partition(" ")[2], number, self.hook.url, self.payments.url)
+                callers[mine.workspace_id].publish(mine.pk, text)
 
     def _drain(self) -> None:
-        """Until nothing moves any more, with workers that nobody harms."""
+        """Until nothing moves any more, with processes that nobody harms. What is to be read back later is brought near by the clock."""
+        connection.close()  # ours did not survive the restarts either
         end = time.monotonic() + self.plan.patience
-        while left := _left():
+        while left := remains():
             assert time.monotonic() < end, f"the drain does not come to an end: {left}"
-            time.sleep(0.1)
+            if set(left) == {"unknown"}:
+                set_clock("+61s")
+            time.sleep(0.2)
 
-    def _judge(self, automations: list[Automation]) -> None:
-        runs = {run.event_id: run for run in Run.objects.filter(automation__in=automations)}
-        poisoned = [run for run in runs.values() if run.end_reason == "poison"]
+    def _sum_up(self, world: World, seconds: float) -> None:
+        acts = [
+            at for peer in (self.mail, self.hook, self.payments) for all in peer.record.moments.values() for at in all
+        ]
+        beats = sorted([*self.told.moments, *acts])
+        ended = self.figures.pop("striking ended")
+        striking = [at for at in beats if at < ended]
         self.figures |= {
-            "runs": len(runs), "duplicates": self.duplicates, "poisoned": len(poisoned),
-            "lost deliveries": DeliveryAttempt.objects.filter(outcome="lost").count(),
-            "in doubt": Delivery.objects.filter(state="REVIEW").count(),
-            "mails": _figures(self.mail.record), "calls": _figures(self.hook.record),
+            "seconds": round(seconds, 1), "done": dict(world.fleet.counts + world.counts + cut_counts(world.link)),
+            "first acknowledgement after a restart": first_after(self.told.moments, world.again),
+            "first act after a restart": first_after(acts, world.again),
+            "longest stall": round(max((b - a for a, b in pairwise(striking)), default=0.0), 2),
         }  # fmt: skip
-        assert Event.objects.filter(name="sign").count() == len(self.acknowledged) == self.plan.runs
-        assert sorted(runs) == sorted(self.acknowledged.values())  # none lost, none doubled
-        # Poison (DESIGN 5.2) may strike a run that three workers died with by chance. It ends in sight of everybody.
-        assert len(poisoned) <= 1 + self.plan.runs // 100
-        self._judge_logs({runs[id]: number for number, id in self.acknowledged.items()}, poisoned)
-        self._judge_deliveries()
-        findings = [finding.as_json() for finding in examine(at_rest=True)]
-        assert findings == []
-
-    def _judge_logs(self, runs: dict[Run, int], poisoned: list[Run]) -> None:
-        """Each step of each run once; each task once; each count agrees."""
-        logs: dict[int, list[str]] = {run.pk: [] for run in runs}
-        for id, step in StepLog.objects.filter(status__in=("succeeded", "skipped")).order_by("run_id", "seq").values_list(
-            "run_id", "step"
-        ):  # fmt: skip
-            logs[id].append(step)
-        failed = StepLog.objects.filter(status="failed").values_list("run_id", "seq", "attempt", "step")
-        assert len(set(failed)) == len(failed)
-        ended_badly = {(run, step) for run, _, _, step in failed}
-        whole = [run for run in runs if run not in poisoned]
-        for run in whole:
-            assert run.status == "COMPLETED", (run, run.end_reason, run.error)
-            assert logs[run.pk] == _expected(logs[run.pk], runs[run], run.pk, ended_badly), run
-        tasks = Counter(Task.objects.filter(message__startswith="Call number").values_list("run_id", flat=True))
-        assert set(tasks.values()) == {1}
-        assert {run.pk for run in whole} <= set(tasks)
-        noted = Tally.objects.filter(step="note", port="next").values_list("count", flat=True)
-        more = TallyDelta.objects.filter(step="note", port="next").values_list("count", flat=True)
-        assert sum(noted) + sum(more) == sum(tasks.values())
-
-    def _judge_deliveries(self) -> None:
-        """Outside: the same key and the same bytes, no more often than workers were lost or answers not heard."""
-        lost = Counter(DeliveryAttempt.objects.filter(outcome="lost").values_list("delivery_id", flat=True))
-        known: set[str] = set()
-        for delivery in Delivery.objects.all():
-            record, key = (self.mail if delivery.kind == "email" else self.hook).record, delivery.key
-            known.add(key)
-            acts = record.acts[key]
-            assert len(record.bytes[key]) <= 1, f"{key} was handed over with different bytes"
-            if delivery.state == "SENT":
-                assert acts >= 1, f"{key} was never handed over"
-            if delivery.kind == "email":
-                assert acts <= 1, f"{key} reached a customer {acts} times"
-            assert acts <= 1 + lost[delivery.pk] + (key in record.hung_up), f"{key} was done {acts} times"
-            assert delivery.state in ("SENT", "REVIEW", "CANCELLED"), (delivery.pk, delivery.state)
-        assert set(self.mail.record.acts) | set(self.hook.record.acts) <= known
-        assert Delivery.objects.values("run_id", "visit", "effect").distinct().count() == Delivery.objects.count()
 
 
-def _event(customers: list[Customer], number: int) -> NewEvent:
-    customer = customers[number % len(customers)]
-    return NewEvent(
-        customer.workspace_id, "sign", "api", f"number-{number}", {"customer": customer.pk}, {"number": number}
-    )
+def cut_counts(link: Link) -> Counter[str]:
+    """What the line did."""
+    return Counter({"cut commits": link.counts["cuts"], "commits passed": link.counts["commits"] - link.counts["cuts"]})
 
 
-def _expected(found: list[str], number: int, run: int, failed: set[tuple[int, str]]) -> list[str]:
-    """The way of this number through the flow. A step that failed for good took its error output, which joins the way again."""
-    mail = ["doubt"] if (run, "hello") in failed and "hello" not in found else ["hello"]
-    hook = ["unheard"] if (run, "hook") in failed and "hook" not in found else ["hook"]
-    return [*mail, *hook, "note", "rest", *(ODD if number % 2 else EVEN)]
+def first_after(beats: list[float], moments: list[float]) -> dict[str, float]:
+    """Seconds from each moment to the first beat after it: the median and the longest."""
+    found = sorted(min((beat - moment for beat in beats if beat > moment), default=0.0) for moment in moments)
+    return {"median": round(found[len(found) // 2], 2), "longest": round(found[-1], 2)} if found else {}
 
 
-def _figures(record: Record) -> dict[str, int]:
-    repeated = sum(1 for count in record.acts.values() if count > 1)
-    return {"keys": len(record.acts), "acts": record.acts.total(), "repeated": repeated, "hung up": len(record.hung_up)}
-
-
-def _left() -> dict[str, int]:
+def remains() -> dict[str, int]:
     """What is still to be done, by kind."""
     counts = {
         "events": Event.objects.filter(routed=None).count(),
-        "runs": Run.objects.filter(ended_at=None).count(),
-        "deliveries": Delivery.objects.filter(state__in=("QUEUED", "SENDING", "UNKNOWN")).count(),
+        "runs": Run.objects.filter(ended_at=None).exclude(deliveries__state="UNKNOWN").count(),
+        "deliveries": Delivery.objects.filter(state__in=("QUEUED", "SENDING")).count(),
+        "unknown": Delivery.objects.filter(state="UNKNOWN").count(),
         "looks": SecondLook.objects.count(),
     }
     connection.close_if_unusable_or_obsolete()
