@@ -79,7 +79,6 @@ def _record(connection: Connection, name: str, customers: Sequence[int]) -> None
 def wait(dsn: str, count: int) -> None:
     """A run of each customer that waits for an event of its own."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute("SET session_replication_role = replica")
         connection.execute(
             "INSERT INTO guarded_run (workspace_id, automation_id, version_id, event_id, customer_id, subjects, status, parked_on, step, "
             "seq, started_at, wait_name, wait_key, wait_since) SELECT 1, 2, 12, 1000000000 + g, g, "

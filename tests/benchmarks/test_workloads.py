@@ -49,6 +49,8 @@ def measured(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: py
         "BENCH_DATABASE": f"{name}_bench",
         "BENCH_TEMPLATE": copy,
         "ONWARD_DEBUG": "1",
+        "ONWARD_WORKERS": "1",
+        "ONWARD_WEB_WORKERS": "1",
     }
     environment.pop("ONWARD_TEST_DATA", None)
     with django_db_blocker.unblock(), psycopg.connect(admin_dsn(), autocommit=True) as admin:
