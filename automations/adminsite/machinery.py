@@ -16,9 +16,10 @@ from accounts.adminsite.record import Block, RecordAdmin, shown_at
 from automations import models
 
 # django-q2's own pages let one write down any function to be called and take away what the queue does (DESIGN 5.4: its schedules are
-# made by a migration and kept equal to the settings). Two of them are of use for reading.
+# made by a migration and kept equal to the settings). Two of them are of use for reading. With another broker it has no page of OrmQ.
 for _model in (OrmQ, Success, Failure, Schedule):
-    admin.site.unregister(_model)
+    if admin.site.is_registered(_model):
+        admin.site.unregister(_model)
 
 
 @admin.register(models.Worker)
