@@ -13,8 +13,11 @@ def main() -> None:
     hold = prepare(sys.argv)
     from django.core.management import execute_from_command_line
 
+    from config.unmigrated import one_sentence
+
     try:
-        execute_from_command_line(sys.argv)
+        with one_sentence(sys.argv):
+            execute_from_command_line(sys.argv)
     finally:
         if hold:
             hold.release()
