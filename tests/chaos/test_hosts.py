@@ -1,0 +1,213 @@
+"""Several hosts on one database: their clocks are wrong, they all see to the schedules, they are asked to end, their logs find no
+room (RELIABILITY 8, 10, 11, 12)."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+
+from accounts.clock import set_clock
+from accounts.models import Customer, Task
+from automations.doctor.run import examine
+from automations.models import Automation, Delivery, DeliveryAttempt, Event, Run
+from automations.worker import run
+from tests.chaos import without
+from tests.chaos.fleet import MANAGE, ROOT, Host, environment, workers
+from tests.chaos.peers import Receiver
+from tests.chaos.storm import remains
+from tests.factories import make_customer, make_workspace
+from tests.worker.living import happen, live
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SECONDS = 120  # until something is held to have come to a stop, on the busiest machine
+CALLS = """
+steps:
+  - {id: before, type: action, action: send_webhook, url: "RECEIVER", body: {number: "{{trigger.number}}"}}
+  - {id: rest, type: delay, duration: 2s}
+  - {id: after, type: action, action: send_webhook, url: "RECEIVER", body: {number: "{{trigger.number}}"}}
+"""
+
+
+@contextmanager
+def up(*hosts: Host) -> Iterator[None]:
+    try:
+        yield
+    except AssertionError:
+        print("\n".join(host.said() for host in hosts))
+        raise
+    finally:
+        for host in hosts:
+            host.destroy()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver(random.Random(1)) as receiver:
+        yield receiver
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end, f"it did not happen in time: {remains()}"
+        time.sleep(0.1)
+
+
+def begin(receiver: Receiver, runs: int) -> Automation:
+    automation = live(make_workspace(), CALLS.replace("RECEIVER", receiver.url))
+    customers = [make_customer(automation.workspace) for _ in range(10)]
+    for number in range(runs):
+        happen(customers[number % 10], payload={"number": number})
+    return automation
+
+
+def finished(automation: Automation) -> bool:
+    runs = Run.objects.filter(automation=automation)
+    return not Event.objects.filter(routed=None).exists() and not runs.filter(ended_at=None).exists()
+
+
+def ring() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("NOTIFY onward")
+
+
+@pytest.mark.parametrize("taken_away", ["", "database_time"])
+def test_leases_and_timers_follow_the_clock_of_the_database(
+    database_url: str, receiver: Receiver, taken_away: str
+) -> None:
+    """Two hosts, one two minutes ahead and one two minutes behind. With leases by the hosts' clocks one steals what the other does."""
+    automation = begin(receiver, 40)
+    hosts = [workers(database_url, 1, CHAOS_CLOCK=clock, CHAOS_WITHOUT=taken_away) for clock in ("120", "-120")]
+    with up(*hosts):
+        until(lambda: finished(automation) or bool(taken_away and stolen()))
+    assert bool(stolen()) == bool(taken_away)
+    if not taken_away:
+        judge_calls(automation, receiver)
+
+
+def stolen() -> int:
+    return DeliveryAttempt.objects.filter(outcome="lost").count()
+
+
+def judge_calls(automation: Automation, receiver: Receiver) -> None:
+    """Each call once, and none before its time, as the receiver saw it."""
+    runs = Run.objects.filter(automation=automation)
+    assert set(runs.values_list("status", flat=True)) == {"COMPLETED"}
+    assert set(receiver.record.acts.values()) == {1}
+    moments: dict[int, list[float]] = {}
+    for key, owner in Delivery.objects.order_by("run_id", "visit").values_list("key", "run_id"):
+        moments.setdefault(owner, []).extend(receiver.record.moments[key])
+    assert all(len(found) == 2 for found in moments.values())
+    assert min(b - a for found in moments.values() for a, b in pairwise(found)) >= 2.0
+    assert [finding.as_json() for finding in examine(at_rest=True)] == []
+
+
+@contextmanager
+def schedulers(taken_away: str) -> Iterator[None]:
+    """Three workers, forked from this process as `work` forks its children."""
+    connections.close_all()
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=_schedule, args=[taken_away]) for _ in range(3)]
+    for child in children:
+        child.start()
+    try:
+        until(lambda: working() == 3)
+        yield
+        assert [child.exitcode for child in children] == [None] * 3
+    finally:
+        for child in children:
+            child.kill()
+            child.join()
+
+
+def _schedule(taken_away: str) -> None:
+    os.environ["CHAOS_WITHOUT"] = taken_away
+    without.take_away()
+    run._child(False, multiprocessing.get_context("fork").RawValue("b", 0))
+
+
+@pytest.mark.parametrize("taken_away", ["", "one_scheduler"])
+def test_three_schedulers_fire_each_schedule_and_each_timer_once(settings: Any, taken_away: str) -> None:
+    """`CHAOS_TIMERS=5000` is the long form."""
+    settings.ONWARD_ALLOW_CLOCK = True
+    timers, minutes = int(os.environ.get("CHAOS_TIMERS") or 60), 4
+    workspace = make_workspace()
+    note = "{id: note, type: action, action: create_task, message: Fired}]"
+    clocked = [live(workspace, f"trigger: {{type: schedule, cron: '* * * * *'}}\nsteps: [{note}") for _ in range(15)]
+    timed = live(workspace, f"steps: [{{type: delay, duration: 45s}}, {note}")
+    customer = make_customer(workspace)
+    for _ in range(timers):
+        happen(customer)
+    with schedulers(taken_away):
+        until(lambda: Run.objects.filter(automation=timed).count() == timers)
+        for minute in range(1, minutes + 1):
+            set_clock("+1m")
+            ring()
+            until(lambda: Run.objects.filter(automation__in=clocked).count() >= 15 * minute)  # noqa: B023  # used at once
+        until(lambda: not Run.objects.filter(ended_at=None).exists())
+    fires = Counter(Run.objects.filter(automation__in=clocked).values_list("automation_id", flat=True))
+    if taken_away:
+        assert max(fires.values()) > minutes + 2
+        return
+    assert len(fires) == 15
+    assert set(fires.values()) <= {minutes, minutes + 1, minutes + 2}  # real minutes may have turned meanwhile
+    moments = Event.objects.filter(name="schedule").values_list("only_automation", "occurred_at")
+    assert len(set(moments)) == sum(fires.values())
+    tasks = Counter(Task.objects.filter(message="Fired").values_list("run_id", flat=True))
+    assert set(tasks.values()) == {1}
+    assert len(tasks) == sum(fires.values()) + timers
+    assert [finding.as_json() for finding in examine(at_rest=True)] == []
+
+
+def working() -> int:
+    """How many workers hold a row of their own, which they do before they look at schedules."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM automations_worker")
+        return int(cursor.fetchone()[0])
+
+
+def test_workers_that_are_asked_to_end_leave_nothing_held(database_url: str, receiver: Receiver) -> None:
+    """As at a deploy: no lease, no lock, no row of theirs is left, and nothing is in doubt."""
+    automation = begin(receiver, 80)
+    host = workers(database_url)
+    with up(host):
+        until(lambda: receiver.record.acts.total() >= 20)
+        assert host.end() == 0
+    assert Delivery.objects.filter(state="SENDING").count() == 0
+    assert working() == 0
+    assert not finished(automation)  # it was in the middle
+    later = workers(database_url)
+    with up(later):
+        until(lambda: finished(automation))
+    assert stolen() == 0
+    judge_calls(automation, receiver)
+
+
+def test_a_worker_whose_log_finds_no_room_goes_on(database_url: str) -> None:
+    workspace = make_workspace()
+    automation = live(
+        workspace,
+        'steps: [{type: action, action: send_webhook, url: "http://127.0.0.1:9/", errorHandling: {retries: 0}}]',
+    )
+    customer: Customer = make_customer(workspace)
+    for _ in range(5):
+        happen(customer)
+    variables = environment(database_url, ONWARD_LOG="debug")
+    with open("/dev/full", "w") as full:  # answers each write as a disk does that has no room
+        done = subprocess.run(
+            [*MANAGE, "work", "--until-idle"], cwd=ROOT, env=variables, stderr=full, check=False, timeout=SECONDS
+        )
+    assert done.returncode in (0, 120)  # 120: Python could not empty its own buffer at its end
+    assert finished(automation)
+    assert Run.objects.filter(automation=automation, status="FAILED").count() == 5
