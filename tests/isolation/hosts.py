@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Host:
-    """One `manage.py <command>` and all its children. `enter` stands before the command (`ip netns exec …`)."""
+    """One `manage.py <command>`, or `python -m <module>`, and all its children. `enter` stands before it (`ip netns exec …`)."""
 
     def __init__(
         self,
@@ -28,6 +28,7 @@ class Host:
         command: Sequence[str] = ("work", "--processes", "2"),
         *,
         enter: Sequence[str] = (),
+        module: Sequence[str] = (),
         memory: int | None = None,
         **variables: str,
     ) -> None:
@@ -41,7 +42,7 @@ class Host:
         }
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `destroy`
         self._process = subprocess.Popen(
-            [*enter, sys.executable, str(ROOT / "manage.py"), *command],
+            [*enter, sys.executable, *(["-m", *module] if module else [str(ROOT / "manage.py"), *command])],
             cwd=ROOT,
             env=environment | variables,
             stdout=self._said,

@@ -100,7 +100,7 @@ def _passing(middle: Sequence[Sample], last: Sequence[Sample], growth: float) ->
     found = []
     for table in PASSING:
         before, after = (max(one.tables.get(table, (0, 0, 0))[0] for one in part) for part in (middle, last))
-        if after > before * growth * 2 and after - before > 4 * MIB:
+        if after > before * growth and after - before > 4 * MIB:
             found.append(f"{table}, whose rows come and go, grew from {before} to {after} bytes.")
     return found
 
