@@ -40,7 +40,7 @@ def load_resources(workspace_id: int, needs: Iterable[Need]) -> dict[tuple[str, 
     for need in needs:
         keys[need.kind].add(need.key)
     found: dict[tuple[str, str | None], Any] = {}
-    for kind, wanted in keys.items():
+    for kind, wanted in sorted(keys.items()):  # in one order in every process, whatever the order of a set
         records = _loaders[kind](workspace_id, sorted(wanted, key=str)) if kind in _loaders else {}
         found.update({(kind, key): records.get(key) for key in wanted})
     return found

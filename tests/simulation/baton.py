@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from tests.simulation.server import Server
 
 POLL = 0.004  # seconds of real time after which a thread that has not come back is looked up in the server's lock table
+MOST = 15_000  # lines of a trace, several times what any simulation takes
 PATIENCE = 30.0  # seconds of real time after which it is a fault of the simulation itself
-SWITCHING = (0.02, 0.1, 0.3)  # how likely the baton is handed on before a statement
+SWITCHING = (0.05, 0.15, 0.4)  # how likely the baton is handed on before a statement
+
+ALSO = 0.25  # how likely more than one of a kind looks whether time has brought something
 
 
 class Death(BaseException):
@@ -122,7 +125,9 @@ class Baton:
         done may have set them free."""
         self.rejoin(actor)
         self.live(actor)
-        if self.anybody(State.BLOCKED, State.FREED) or self.chance.random() < (self.switching if likelihood is None else likelihood):
+        if self.anybody(State.BLOCKED, State.FREED) or self.chance.random() < (
+            self.switching if likelihood is None else likelihood
+        ):
             self.park(actor)
 
     def pause(self, actor: Actor, seconds: float) -> None:
@@ -135,9 +140,22 @@ class Baton:
         for actor in self.actors:
             self.enter_if(actor, State.IDLE, State.READY)
 
+    def rouse(self) -> None:
+        """Time has passed: of those who idle one of each kind looks, and others perhaps."""
+        idle = [actor for actor in self.actors if actor.state is State.IDLE]
+        self.chance.shuffle(idle)
+        roused: set[str] = set()
+        for actor in idle:
+            kind = actor.name.partition(".")[2]
+            if kind not in roused or self.chance.random() < ALSO:
+                roused.add(kind)
+                self.enter(actor, State.READY)
+
     def note(self, text: str) -> None:
         """A line of the trace."""
         actor = current()
+        if len(self.trace) > MOST:
+            raise Stuck("it does not come to rest")
         self.trace.append(f"{self.clock.seconds:11.3f} {actor.name if actor else '-':<11} {text}")
 
     def anybody(self, *states: State) -> bool:

@@ -38,7 +38,10 @@ def _recorded(simulation: Simulation) -> Iterator[str]:
 
 def _entered(simulation: Simulation) -> Iterator[str]:
     """E3: each event has at each automation that hears it one run, or one reason why not."""
-    decided = {row.event_id: {item["automation"]: item["outcome"] for item in row.decisions} for row in Evaluation.objects.all()}
+    decided = {
+        row.event_id: {item["automation"]: item["outcome"] for item in row.decisions}
+        for row in Evaluation.objects.all()
+    }
     runs = Counter(Run.objects.values_list("event_id", "automation_id"))
     world = simulation.world
     heard = {"sign": [id for name, id in world.automations.items() if name not in ("money", "clockwork")]}
@@ -86,10 +89,12 @@ def _logged(simulation: Simulation) -> Iterator[str]:
         for before, after in zip(sorted(steps), sorted(steps)[1:], strict=False):
             if after != before + 1 or (steps[before], steps[after]) not in wires[versions[run]]:
                 yield f"exec_{run} went from {steps[before]} ({before}) to {steps[after]} ({after})"
-    tasks = Counter(Task.objects.filter(run_id__isnull=False).exclude(title__startswith="Find out").values_list("run_id", flat=True))
-    for run in made.keys() | tasks.keys():
-        if made[run] != tasks[run]:
-            yield f"exec_{run} made {tasks[run]} tasks in {made[run]} steps"
+    tasks = Counter(
+        Task.objects.filter(run_id__isnull=False).exclude(title__startswith="Find out").values_list("run_id", flat=True)
+    )
+    for id in made.keys() | tasks.keys():
+        if made[id or 0] != tasks[id]:
+            yield f"exec_{id} made {tasks[id]} tasks in {made[id or 0]} steps"
 
 
 def _doubled() -> Iterator[str]:
@@ -104,7 +109,9 @@ def _wires(definition: dict[str, Any]) -> set[tuple[str, str]]:
     """From where to where a run may go, the way back to its loop included."""
     found = {(edge["from"], edge["to"]) for edge in definition["edges"]}
     loops = {node["id"] for node in definition["nodes"] if node["type"] == "loop"}
-    bodies = {(edge["from"], edge["to"]) for edge in definition["edges"] if edge["from"] in loops and edge["port"] == "each"}
+    bodies = {
+        (edge["from"], edge["to"]) for edge in definition["edges"] if edge["from"] in loops and edge["port"] == "each"
+    }
     for loop, first in bodies:
         reached, new = {first}, {first}
         while new:
@@ -119,8 +126,8 @@ def _acted(simulation: Simulation) -> Iterator[str]:
     """The outside saw each effect once, or again with the same key and bytes after a try whose end nobody heard."""
     peers = simulation.peers
     tries: dict[int, list[str]] = defaultdict(list)
-    for delivery, outcome in DeliveryAttempt.objects.values_list("delivery_id", "outcome"):
-        tries[delivery].append(outcome)
+    for id, outcome in DeliveryAttempt.objects.values_list("delivery_id", "outcome"):
+        tries[id].append(outcome)
     known = set()
     for delivery in Delivery.objects.all():
         record = {"email": peers.mails, "http": peers.calls, "charge": peers.charges}[delivery.kind]

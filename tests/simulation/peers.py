@@ -188,7 +188,11 @@ class Provider(Gateway):
         mood = self._peers.act("charge", self._peers.charges, key, content)
         if mood == "hangs":
             return Unknown("The provider did not answer in time; it may have charged.")
-        return self._answer(key) if mood == "well" else Failed("gateway_unreachable", "The provider is away.", temporary=True)
+        return (
+            self._answer(key)
+            if mood == "well"
+            else Failed("gateway_unreachable", "The provider is away.", temporary=True)
+        )
 
     def find(self, key: str) -> Outcome | None:
         """What became of a key; None when it is not in the books."""
@@ -197,5 +201,3 @@ class Provider(Gateway):
 
     def _answer(self, key: str) -> Outcome:
         return Done({"result": "paid", "reference": f"ref_{key}"})
-
-

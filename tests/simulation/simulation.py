@@ -22,9 +22,17 @@ from automations.channels import smtp
 from automations.services import shapes, sweeps
 from automations.services.housekeeping import make_partitions
 from automations.worker import (
-    advance, bell, claim, delivery_claim, loop, plans, retrying, route, store,
+    advance,
+    bell,
+    claim,
+    delivery_claim,
+    loop,
+    plans,
+    retrying,
+    route,
+    store,
+    strays,
 )  # fmt: skip
-
 from automations.worker import settle as settling
 from tests.simulation.baton import Baton, State, Stuck, current
 from tests.simulation.clock import COVER, REBIND, START, Clock, Time
@@ -74,6 +82,7 @@ def patched(clock: Clock, sleep: Callable[[float], None], chance: random.Random)
         patch.setattr(advance._Size, "now", advance.BATCH_MAX)
         patch.setattr(advance._Suspects, "last", 0.0)
         patch.setattr(bell, "_last", 0.0)
+        patch.setattr(strays._Look, "after", None)
         patch.setattr(store, "_instance", "")
         plans.forget_plans()
         smtp._kept.clear()
@@ -269,7 +278,7 @@ class Simulation:
             raise Stuck("something keeps itself busy for ever")
         self.clock.tell()
         self.baton.note("time passes")
-        self.baton.ring()
+        self.baton.rouse()
 
     def _end(self) -> None:
         for process in self.processes:
@@ -300,5 +309,3 @@ def _listening(hear: Callable[[str], None]) -> Iterator[None]:
         for logger, propagated in zip(loggers, before, strict=True):
             logger.removeHandler(ear)
             logger.propagate = propagated
-
-

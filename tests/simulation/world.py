@@ -244,9 +244,7 @@ def ending(world: World) -> list[Request]:
     automation = world.automations.get("clockwork")
     if automation is None:
         return []
-    return [
-        Request(4000.0, "pause clockwork", lambda: pause_automation(actor=world.actor, automation_id=automation))
-    ]
+    return [Request(4000.0, "pause clockwork", lambda: pause_automation(actor=world.actor, automation_id=automation))]
 
 
 def _cancel_oldest(world: World) -> Any:
