@@ -5,7 +5,9 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 # Neither has a foreign key: both are written with the event or by the router that read it, and `doctor` looks for strays.
+# Nobody may record or route meanwhile: an event that an older router commits after it was copied here would be routed again.
 FILL = """
+LOCK TABLE automations_event IN ACCESS EXCLUSIVE MODE;
 INSERT INTO automations_unrouted (shard, event_id, workspace_id)
 SELECT shard, id, workspace_id FROM automations_event WHERE routed_at IS NULL;
 INSERT INTO automations_routed (event_id, workspace_id, routed_at)
