@@ -20,7 +20,7 @@ from config.supervise import die_with_parent
 PROCESSES = 2
 LIMIT = 600  # seconds for one measurement
 TRIES = 5
-READY = 60  # seconds until workers stand by
+READY = 240  # seconds until workers stand by
 Row = dict[str, float]
 Rows = dict[str, list[Row]]
 
@@ -264,7 +264,7 @@ def end(process: subprocess.Popen[Any]) -> None:
     """Ask it to end, and wait."""
     process.terminate()
     try:
-        process.wait(20)
+        process.wait(40)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

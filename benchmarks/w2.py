@@ -10,7 +10,7 @@ from benchmarks import floor, product
 from benchmarks.stage import COSTS, Contender, Goal, Result, Sizes, expect, forked, in_turn, paired
 from benchmarks.stage import seconds as wall
 
-FIRST = 0.0003  # seconds that parking a run may take, before it was measured
+FIRST = 0.0001  # seconds that parking a run may take, before it was measured
 READING = 0.015  # seconds that reading the counters takes: none of the storm may be over before
 
 

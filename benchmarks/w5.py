@@ -37,7 +37,7 @@ steps:
 """
 MOMENTS = ("accepted", "first", "done", "mail")
 PAUSE = (0.15, 0.35)  # seconds between two events: nobody waits for another's
-GIVE_UP = 30  # seconds for one event
+GIVE_UP = 120  # seconds for one event
 _SEEN = """
 SELECT EXISTS (SELECT 1 FROM automations_step_log l WHERE l.run_id = r.id), r.ended_at IS NOT NULL
 FROM automations_event e JOIN automations_run r ON r.workspace_id = e.workspace_id AND r.event_id = e.id

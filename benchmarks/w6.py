@@ -94,7 +94,7 @@ class Side:
         under_way = (CONNECTIONS if load.driver() == "wrk" else 0) * self._size
         if not said <= new <= said + under_way:
             raise AssertionError(f"{new} rows for {said} events")
-        spent = {**meter.spent, "app": meter.spent["app"] - found["cpu"]}
+        spent = {**meter.spent, "app": max(0.0, meter.spent["app"] - found["cpu"])}
         return {**spent, **found, "count": float(said)}
 
     def _rows(self) -> int:

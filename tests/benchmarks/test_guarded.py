@@ -74,16 +74,19 @@ def test_nothing_starts_of_a_paused_automation(session: psycopg.Connection[Any])
     assert one(session, "SELECT count(*) FROM guarded_run") == 0
 
 
-def test_an_event_that_was_routed_while_its_run_parked_wakes_it(session: psycopg.Connection[Any]) -> None:
+def test_an_event_that_was_routed_while_its_run_parked_is_found_by_the_second_look_alone(
+    session: psycopg.Connection[Any],
+) -> None:
     guarded.record(dsn(), "waiting_begins", [1])
     route(session)
     guarded.record(dsn(), "paid", [1])
     route(session)  # nobody waits yet
-    batch_at = one(session, "SELECT now() - interval '1 second'")
     session.execute("UPDATE guarded_routed SET routed_at = now() + interval '1 second'")  # as by a router beside us
-    go_on(session)
-    assert batch_at
-    assert one(session, "SELECT step FROM guarded_run") == "after"
+    advance(session, session, 0)
+    assert route(session) == 0
+    assert one(session, "SELECT status FROM guarded_run") == "WAITING"  # so it would stay without the look
+    assert look_again(session) == 1
+    assert one(session, "SELECT status FROM guarded_run") == "RUNNING"
 
 
 def test_an_event_wakes_the_run_of_its_customer_alone(session: psycopg.Connection[Any]) -> None:
