@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import traceback
 from typing import Any
@@ -27,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _read(arguments)
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
     print(f"CHAOS_SEED={seed}", flush=True)
+    signal.signal(
+        signal.SIGTERM, signal.default_int_handler
+    )  # leave nothing running, also when somebody has no more patience
     os.environ["CHAOS_WITHOUT"] = options.without
     settings = HASTY if options.without == "durable" else ()
     with own_server("storm", options.as_users_run_it, settings) as server:
