@@ -39,8 +39,9 @@ class PerProcess:
 class _NoHolder:
     """A process that tracks nothing: a web process, or a worker in its first moments."""
 
-    def hold(self, ids: Sequence[int]) -> None:
-        """Nothing to be noted."""
+    def hold(self, ids: Sequence[int]) -> list[int]:
+        """Nothing to be noted, and nobody suspected."""
+        return []
 
 
 def separate(patch: pytest.MonkeyPatch) -> None:

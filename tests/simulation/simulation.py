@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -32,6 +33,7 @@ from automations.worker import (
     route,
     store,
     strays,
+    stuck,
 )  # fmt: skip
 from automations.worker import settle as settling
 from tests.simulation.baton import Baton, State, Stuck, current
@@ -76,6 +78,7 @@ def patched(clock: Clock, sleep: Callable[[float], None], chance: random.Random)
             patch.setattr(module, "time", Time(clock, sleep))
         for name, value in SETTINGS.items():
             patch.setattr(settings, name, value, raising=False)
+        patch.setattr(stuck, "signal", _NoAlarm)
         patch.setattr(timezone, "now", lambda: clock.now)
         patch.setattr(settling, "random", SimpleNamespace(random=chance.random))
         patch.setattr(route, "os", SimpleNamespace(getpid=_number))
@@ -89,6 +92,26 @@ def patched(clock: Clock, sleep: Callable[[float], None], chance: random.Random)
         shapes.forget()
         yield patch
         plans.forget_plans()
+
+
+class _NoAlarm:
+    """Whoever parks with the baton elsewhere says nothing for long, and does not hang: the kernel's alarm is real time."""
+
+    SIGALRM, ITIMER_REAL, SIG_DFL = signal.SIGALRM, signal.ITIMER_REAL, signal.SIG_DFL
+
+    @staticmethod
+    def setitimer(which: int, seconds: float) -> None:
+        """No alarm."""
+
+    @staticmethod
+    def getitimer(which: int) -> tuple[float, float]:
+        """None was set."""
+        return 0.0, 0.0
+
+    @staticmethod
+    def getsignal(number: int) -> signal.Handlers:
+        """As it is at the start."""
+        return signal.SIG_DFL
 
 
 def _number() -> int:

@@ -25,7 +25,6 @@ FOUND: dict[str, tuple[list[int], bool]] = {
     "no_fence": ([5, 1, 10], False),
     "no_second_look": ([17, 26, 27, 37], False),
     "marked_before": ([10, 20], True),
-    "marked_after": ([10, 1, 5], False),
     "key_of_the_try": ([1, 11, 5], False),
     "rendered_again": ([10, 1], False),
     "settled_without_its_run": ([10, 5], True),
