@@ -27,7 +27,7 @@ class Provenance(models.Model):
     """Where these data were last at work, in one row: by it a restored backup or a copy is told from the installation that it was
     made of (RELIABILITY 36). No row: nothing has worked here yet."""
 
-    home = models.CharField(max_length=60)  # number of the server and of the database; empty where the server does not say
+    home = models.CharField(max_length=60)  # number of server and database; empty where the server does not say
     timeline = models.IntegerField(default=0)  # of the server; another one after a recovery to a point in time
     seen_at = models.DateTimeField()  # real clock, moved on every few seconds while anything works here
     held_at = models.DateTimeField(null=True)  # since then nothing works, until a person confirms
