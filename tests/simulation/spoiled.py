@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
-from automations.worker import claim, deliver, delivery_check, loop, queue, route, settle, store
+from automations.worker import claim, deliver, loop, poison, queue, route, settle, store
 from tests.simulation.baton import current
 
 Spoil = Callable[[pytest.MonkeyPatch], None]
@@ -60,25 +60,10 @@ def marked_before(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(route, "_transaction", apart)
 
 
-def marked_after(patch: pytest.MonkeyPatch) -> None:
-    """The mark is committed after it (E3, E6)."""
-
-    def apart(take: Callable[[], list[Any]], held: list[int]) -> int:
-        with transaction.atomic():
-            occurrences = take()
-            held[:] = [item.facts.id for item in occurrences]
-            if occurrences:
-                route.route(occurrences)
-        if occurrences:
-            with transaction.atomic():
-                queue.leave([(item.shard, item.facts.id) for item in occurrences])
-        return len(occurrences)
-
-    patch.setattr(route, "_transaction", apart)
-
-
 def no_unique_keys(patch: pytest.MonkeyPatch) -> None:
-    """No row lock on a run that is walked, no comparison with what was read, and no unique delivery key behind them (O2, S1)."""
+    """No row lock on a run that is walked, nobody asked who holds it, no comparison with what was read, and no unique delivery key
+    behind them all (O2, S1)."""
+    patch.setattr(poison, "hold", lambda _: frozenset())
     for module, name, guard in (
         (claim, "_CLAIM", "LIMIT %s FOR UPDATE SKIP LOCKED"),
         (store, "_UPDATE", " AND r.seq = u.claimed"),
@@ -129,11 +114,6 @@ def rendered_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(deliver, "_prepare_bytes", anew)
 
 
-def consent_not_read(patch: pytest.MonkeyPatch) -> None:
-    """A claim does not look at consent (C1)."""
-    patch.setattr(delivery_check, "silenced", lambda *_: set())
-
-
 def settled_without_its_run(patch: pytest.MonkeyPatch) -> None:
     """What became of a delivery is committed, and the run is told in a second transaction (R1)."""
     tell = settle.tell_runs
@@ -152,7 +132,7 @@ def settled_without_its_run(patch: pytest.MonkeyPatch) -> None:
 SPOILS: dict[str, Spoil] = {
     spoil.__name__: spoil
     for spoil in (
-        no_fence, no_second_look, marked_before, marked_after, no_unique_keys, key_of_the_try, rendered_again, consent_not_read,
+        no_fence, no_second_look, marked_before, no_unique_keys, key_of_the_try, rendered_again,
         settled_without_its_run,
     )
 }  # fmt: skip
