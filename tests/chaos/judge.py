@@ -43,7 +43,7 @@ class Judge:
         self._judge_events(runs, numbers)
         poisoned = {run.pk for run in runs.values() if run.end_reason == "poison"}
         # Poison (DESIGN 5.2) may strike a run that three workers died with by chance. It ends in sight of everybody.
-        assert len(poisoned) <= 1 + self.runs // 100
+        assert len(poisoned) <= 3 + self.runs // 200
         known = {runs[id]: number for id, number in numbers.items()}
         self._judge_logs(known, poisoned)
         self._judge_deliveries()

@@ -59,6 +59,7 @@ class Storm:
         began = time.monotonic()
         with self.mail, self.hook, self.payments, Link(server.socket, random.Random(self.plan.seed + 4)) as link:
             self.install()
+            server.ask("CHECKPOINT")  # whatever is lost later, these rows are not
             fleet, web = self._start(server.through(link.port))
             world = World(fleet, server, link, self.chance)
             try:
