@@ -10,7 +10,7 @@ COMPILE := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-ver
 	--generate-hashes --no-emit-index-url --no-annotate --no-header
 PYTHON ?=
 
-.PHONY: up test lint types tests bench lock clean
+.PHONY: up test lint types tests bench fuzz lock clean
 .DEFAULT_GOAL := up
 
 up: $(VENV)/.installed
@@ -31,6 +31,12 @@ tests: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	@$(MAKE) --silent $(VENV)/.installed-bench || echo "DBOS cannot be installed; the tables will say so." >&2
 	@$(PY) -m benchmarks $(W)
+
+# The long forms; each prints its start value, and takes one: FUZZ="--seed 7".
+fuzz: $(VENV)/.installed-dev config/requirements-fuzz.lock
+	@$(PIP) -r config/requirements-fuzz.lock
+	@for part in yaml expressions templates; do $(PY) -m tests.fuzz.guided $$part $(FUZZ) || exit 1; done
+	@for part in readers rest services; do $(PY) -m tests.fuzz.long $$part $(FUZZ) || exit 1; done
 
 lock: $(VENV)/.installed-dev
 	@$(COMPILE) config/requirements-dev.in -o config/requirements-dev.lock

@@ -49,7 +49,10 @@ class BrowserScheme(OpenApiAuthenticationExtension):
 COMMON = ("unauthenticated", "scope_missing", "not_found", "rate_limited", "unavailable")
 CHANGING = ("malformed", "idempotency_conflict", "too_large", "media_type", "invalid")
 IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER, description="At most 255 characters, kept 24 hours."
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+    OpenApiParameter.HEADER,
+    description="1 to 255 printable characters, kept 24 hours.",
 )
 PAGING = (
     OpenApiParameter("limit", OpenApiTypes.INT, description="1 to 100, usually 25."),

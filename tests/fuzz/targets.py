@@ -255,6 +255,7 @@ _FLOWS = (
     "steps:\n- {id: w, type: wait_until, event: paid, timeout: 2d, onEvent: [], onTimeout: [{type: stop}]}\n",
     "steps: [{type: loop, over: trigger.items, as: item, steps: [{type: action, action: add_tag, tag: '{{item}}'}]}]\n",
     "nodes: [{id: a, type: stop, config: {}}]\nedges: [{from: trigger, port: next, to: a}]\n",
+    "description: !!str text\nkey: &a k\nfilter: *a\n",
     "settings: {reentry: once, errorHandling: {retries: 2}}\ngoal: {event: paid, within: 3d}\n",
 )
 _JSON = '{"name": "X", "trigger": {"type": "manual"}, "steps": [{"type": "delay", "duration": "1d"}]}'

@@ -3,33 +3,28 @@ INVARIANTS P4, P5). The long form is `python -m tests.fuzz.guided`, which calls 
 
 from __future__ import annotations
 
-import os
-import random
 from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import given, seed
 
 from automations.engine.expressions import budget, language, paths
 from automations.engine.expressions import render as rendering
 from automations.engine.reading import yaml_text
+from tests.fuzz.seeded import SEED, number, rules
 from tests.fuzz.targets import TARGETS, Fault, Reached
 from tests.fuzz.texts import texts
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "250"))
-SEED = int(os.environ.get("FUZZ_SEED") or random.SystemRandom().randrange(2**32))
+EXAMPLES = number("EXAMPLES", 250)
 
 
 def attack(name: str, start: int, examples: int = EXAMPLES, shrink: bool = True) -> Counter[str]:
     """Run a target over that many texts; answers how they ended."""
     ended: Counter[str] = Counter()
-    phases = [Phase.generate, *([Phase.shrink] if shrink else [])]
 
     @seed(start)
-    @settings(
-        max_examples=examples, deadline=None, database=None, phases=phases, suppress_health_check=list(HealthCheck)
-    )
+    @rules(examples, shrink)
     @given(text=texts(name))
     def run(text: str) -> None:
         ended[TARGETS[name].run(text)] += 1

@@ -1,0 +1,78 @@
+"""Chains of requests: what one answer gave is asked of the next, along the links that schemathesis infers from the document.
+
+Each chain has the world to itself (a savepoint). A worker then does what is due, and the doctor looks at what is left.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from django.db import transaction
+from schemathesis.core.transport import Response
+
+from automations.doctor.run import examine
+from automations.worker.loop import drain
+from tests.fuzz.rest import Tried, World, address, document, judge, send
+from tests.fuzz.seeded import run_machine
+
+_URL = "http://onward.test"
+
+
+#: What belongs together: in a chain over the whole document two requests about one thing hardly ever meet.
+FAMILIES = {
+    "customers": "/customers",
+    "automations": "/(automations|executions|events|priorities)",
+    "billing": "/(invoices|payments|subscriptions|products|prices)",
+    "mail": "/(senders|email-templates|deliveries)",
+    "workspace": "/(funnels|stages|tasks|api-keys|workspace|limits|audit)",
+}
+
+
+def machine(world: World, tried: Tried, family: str) -> type[Any]:
+    """A state machine over the operations of one family, in one world."""
+    base: Any = document().include(path_regex=FAMILIES[family]).as_state_machine()
+
+    class Chain(base):
+        """One chain."""
+
+        def setup(self) -> None:
+            """The world as it was built."""
+            self._own = transaction.atomic()
+            self._own.__enter__()
+
+        def call(self, case: Any, **kwargs: Any) -> Response:
+            """Over the test client, without a socket."""
+            path = address(case, world.names, keep_ids=True) or "/api/v1/nowhere"
+            answer = send(world.client, case, path, case.body)
+            tried.note(answer.status_code, 0.0)
+            if path != "/api/v1/nowhere":
+                judge(case, answer, case.body)
+            return _converted(answer, case.method, path)
+
+        def validate_response(self, response: Response, case: Any, *args: Any, **kwargs: Any) -> None:
+            """Judged already."""
+
+        def teardown(self) -> None:
+            """Nothing that was accepted may leave a broken rule behind."""
+            try:
+                drain(deliver=False)
+                found = examine(workspace_id=world.workspace.pk)
+                assert found == [], [(finding.check.id, finding.rows) for finding in found]
+            finally:
+                transaction.set_rollback(True)
+                self._own.__exit__(None, None, None)
+
+    return Chain
+
+
+def _converted(answer: Any, method: str, path: str) -> Response:
+    """Django's answer as the machine reads it, to follow its links."""
+    request = requests.Request(method.upper(), _URL + path).prepare()
+    headers = {name.lower(): [value] for name, value in answer.headers.items()}
+    return Response(answer.status_code, headers, answer.content, request, 0.0, verify=False)
+
+
+def walk(world: World, tried: Tried, family: str, start: int, chains: int, steps: int) -> None:
+    """So many chains of at most so many requests, from a start value."""
+    run_machine(machine(world, tried, family), start, chains, steps)

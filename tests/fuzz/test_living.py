@@ -1,0 +1,61 @@
+"""The services under any sequence of acts (see `tests/fuzz/living.py`). The long form is `python -m tests.fuzz.long services`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from automations.models import Automation
+from automations.services import intake, pause
+from tests.fuzz.living import Living
+from tests.fuzz.seeded import SEED, number, run_machine
+
+EXAMPLES = number("HISTORIES", 5)
+pytestmark = pytest.mark.django_db
+
+
+def test_any_history_ends_as_the_model_says_and_the_doctor_is_silent() -> None:
+    print(f"start value {SEED}")
+    run_machine(Living, SEED, EXAMPLES, 15)
+
+
+class TestPlanted:
+    """A service that forgets something is found, whatever the start value."""
+
+    def found(self, match: str) -> None:
+        with pytest.raises(AssertionError, match=match):
+            run_machine(Living, SEED, 60, 12)
+
+    def test_an_event_that_is_recorded_and_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plain = intake.record_events
+
+        def losing(events: Any) -> Any:
+            recorded = plain(events)
+            if events[0].name == "sign" and recorded[0].id % 2:
+                with connection.cursor() as cursor:
+                    cursor.execute("DELETE FROM automations_unrouted WHERE event_id = %s", [recorded[0].id])
+            return recorded
+
+        monkeypatch.setattr(intake, "record_events", losing)
+        self.found("runs that should be there|E")
+
+    def test_a_pause_that_forgets_to_cancel(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plain = pause._mark
+
+        def forgetting(automation: Automation, in_flight: str) -> None:
+            plain(automation, "finish" if in_flight == "cancel" else in_flight)
+
+        monkeypatch.setattr(pause, "_mark", forgetting)
+        self.found("is COMPLETED")
+
+    def test_a_resume_that_forgets_whom_it_held(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        plain = pause._release
+
+        def forgetting(automation: Automation, how: str) -> None:
+            plain(automation, how)
+            Automation.objects.filter(pk=automation.pk).update(release_mark=None, release_at=None, release_how="")
+
+        monkeypatch.setattr(pause, "_release", forgetting)
+        self.found("is RUNNING|is WAITING|'")
