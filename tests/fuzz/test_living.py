@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from automations.models import Automation
 from automations.services import intake, pause
+from automations.services.events import shard_of
+from automations.worker import queue
 from tests.fuzz.living import Living
 from tests.fuzz.seeded import SEED, number, run_machine
 
@@ -28,14 +29,14 @@ class TestPlanted:
         with pytest.raises(AssertionError, match=match):
             run_machine(Living, SEED, 60, 12)
 
-    def test_an_event_that_is_recorded_and_lost(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_event_that_leaves_the_queue_before_it_is_routed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = intake.record_events
 
         def losing(events: Any) -> Any:
             recorded = plain(events)
             if events[0].name == "sign":
-                with connection.cursor() as cursor:
-                    cursor.execute("DELETE FROM automations_unrouted WHERE event_id = %s", [recorded[0].id])
+                event = events[0]
+                queue.leave([(shard_of(event.workspace_id, event.subjects["customer"]), recorded[0].id)])
             return recorded
 
         monkeypatch.setattr(intake, "record_events", losing)
