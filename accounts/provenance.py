@@ -71,7 +71,8 @@ def look_again() -> None:
 
 def why_held() -> str:
     """Look now. A sentence when these data are a copy that nobody has confirmed, else empty and the row is moved on."""
-    witness = _read()  # before the row: others move on both at any time, the row first, and the file must not seem to be ahead
+    # Before the row: others move on both at any time, the row first, and the file must not seem to be ahead.
+    witness = _read()
     home, timeline = _home()
     row = _row(home, timeline)
     if row.held_at:

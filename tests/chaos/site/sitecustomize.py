@@ -29,7 +29,7 @@ class _Meta(type):
 
 
 def _shift(seconds: float) -> None:
-    class Shifted(_REAL_DATETIME, metaclass=_Meta):
+    class Shifted(datetime.datetime, metaclass=_Meta):
         __slots__ = ()
         __module__, __qualname__ = "datetime", "datetime"
 
