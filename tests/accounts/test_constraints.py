@@ -47,6 +47,10 @@ BREACHES: dict[str, str] = {
     "customer_email_unique": CUSTOMER_COPY.format(external_id="'other'", email="upper(email)"),
     "customer_external_id_unique": CUSTOMER_COPY.format(external_id="external_id", email="'other@x.test'"),
     "installation_is_one_row": "insert into accounts_installation (id, instance, clock_offset) values (2, 'x', '0')",
+    "provenance_is_one_row": "insert into accounts_provenance (id, home, timeline, seen_at, held_why) "
+    "values (2, 'x', 1, now(), '')",
+    "provenance_held_for_a_reason": "insert into accounts_provenance (id, home, timeline, seen_at, held_at, held_why) "
+    "values (1, 'x', 1, now(), now(), '')",
     "accounts_stage_order_check": 'update accounts_stage set "order" = -"order"',
     "stage_order_unique": 'update accounts_stage set "order" = 1',
     "stage_slug_unique": "update accounts_stage set slug = 'SAME'",
@@ -178,7 +182,10 @@ def test_references_are_real(furnished: Workspace, table: str, column: str) -> N
 
 def test_every_table_of_a_workspace_carries_it(db: None) -> None:
     # CONTRACTS 3: every table but those named has workspace_id
-    without = {"workspace", "user", "user_groups", "user_user_permissions", "installation", "plan", "ratebucket"}
+    without = {
+        *{"workspace", "user", "user_groups", "user_user_permissions", "plan", "ratebucket"},
+        *{"installation", "provenance"},  # of the installation as a whole
+    }
     sql = """
     select c.relname from pg_class c where c.relname like 'accounts\\_%' and c.relkind = 'r' and not exists (
         select from pg_attribute a where a.attrelid = c.oid and a.attname = 'workspace_id' and a.attnotnull)
