@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import random
 from typing import Any, Final
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import get_state_machine_test
 
-SEED: Final = int(os.environ.get("FUZZ_SEED") or random.SystemRandom().randrange(2**32))
+#: Every `make test` walks the same way; the long forms take another one each time, and print it.
+SEED: Final = int(os.environ.get("FUZZ_SEED", "20261121"))
 
 
 def number(name: str, usual: int) -> int:

@@ -41,7 +41,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture
 def seed(capsys: pytest.CaptureFixture[str]) -> int:
-    chosen = int(os.environ.get("SIMULATION_SEED") or random.randrange(1, 21))  # of those that the long form walks
+    chosen = int(os.environ.get("SIMULATION_SEED", "7"))  # always the same way; the long form walks twenty
     with capsys.disabled():
         print(f"\nSIMULATION_SEED={chosen}", flush=True)
     return chosen
