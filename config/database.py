@@ -21,6 +21,9 @@ SILENCE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 
 UNHEARD = 30_000  # milliseconds that something sent may stay without an acknowledgement
 CLIENT_ALIVE = {"connect_timeout": 10, "keepalives": 1, **SILENCE, "tcp_user_timeout": UNHEARD}
 SERVER_ALIVE = {**{f"tcp_{name}": value for name, value in SILENCE.items()}, "tcp_user_timeout": UNHEARD}
+PREPARED = {
+    "prepare_threshold": 5
+}  # psycopg's own; for the cursors of `accounts.prepared`, since Django's prepare nothing
 WORKER_COMMANDS = {"work", "qcluster"}
 WEB_COMMANDS = {"runserver"}
 
@@ -89,7 +92,7 @@ def _as_options(parameters: dict[str, int]) -> str:
 
 def connection_settings(database: Database, kind: str) -> dict[str, Any]:
     """Django's `DATABASES["default"]`. No pool: every process that forks would share its sockets (STACK 3)."""
-    options: dict[str, Any] = {"application_name": f"onward-{kind}", **CLIENT_ALIVE, **database.options}
+    options: dict[str, Any] = {"application_name": f"onward-{kind}", **CLIENT_ALIVE, **PREPARED, **database.options}
     said = (_as_options(SERVER_ALIVE), database.options.get("options", ""), _as_options(SESSION_LIMITS[kind]))
     options["options"] = " ".join(part for part in said if part)
     return {

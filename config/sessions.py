@@ -8,6 +8,8 @@ from collections.abc import Callable
 from django.contrib.auth import logout
 from django.http import HttpRequest, HttpResponse
 
+from accounts.api.keys import carries_key
+
 TOTAL_SECONDS = 7 * 24 * 3600
 RENEW_SECONDS = 300  # a session is written at most this often because of mere use
 
@@ -20,7 +22,7 @@ class SessionLimitsMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         """Check before the view, so that it sees the person only while the session holds."""
-        if request.user.is_authenticated:
+        if not carries_key(request) and request.user.is_authenticated:
             now = int(time.time())
             began = request.session.setdefault("began", now)
             if now - began > TOTAL_SECONDS:

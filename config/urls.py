@@ -17,7 +17,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("admin/", admin.site.urls),
-    *(path("api/v1/", include(f"{app}.api.urls")) for app in ("accounts", "automations", "billing")),
+    *(path("api/v1/", include(f"{app}.api.urls")) for app in ("automations", "accounts", "billing")),
 ]
 if settings.DEBUG:  # Django's own page for unknown addresses would hide `handler404` there
     urlpatterns.append(fallback)

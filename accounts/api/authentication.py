@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request as FrameworkRequest
 
 from accounts.actor import Actor
+from accounts.api.keys import key_text
 from accounts.api.requests import BURST, PER_SECOND, Rate, Request
 from accounts.errors import Refusal, not_found
 from accounts.models import Membership
 from accounts.permissions import scopes_of
+from accounts.prepared import prepared
 from accounts.services.keys import secret_hash
 
 _KEY = re.compile(r"ow_([a-z0-9]{12})_([A-Za-z0-9_-]{20,100})", re.ASCII)
@@ -33,10 +35,10 @@ class KeyAuthentication(BaseAuthentication):
     def authenticate(self, request: FrameworkRequest) -> tuple[Any, Actor] | None:
         """Sets `request.actor` and `request.rate`. None without a Bearer header; a wrong, expired or revoked key is
         refused."""
-        scheme, _, text = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() != "bearer":
+        text = key_text(request._request)
+        if text is None:
             return None
-        match = _KEY.fullmatch(text.strip())
+        match = _KEY.fullmatch(text)
         row = _admit(match[1], match[2]) if match else None
         if row is None:
             raise Refusal("unauthenticated", "This API key is not known; check that it is complete.")
@@ -60,7 +62,20 @@ _PROBLEMS = {
 
 
 def _admit(prefix: str, secret: str) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
+    """The first statement of a request is also the check whether its connection is alive: where that died meanwhile, it is made again on
+    a new one. At worst it takes two tokens."""
+    connection.health_check_done = True  # type: ignore[attr-defined]  # the stubs leave it out
+    try:
+        return _ask(prefix, secret)
+    except (OperationalError, InterfaceError):
+        if connection.in_atomic_block or connection.is_usable():
+            raise
+        connection.close()
+        return _ask(prefix, secret)
+
+
+def _ask(prefix: str, secret: str) -> tuple[Any, ...] | None:
+    with prepared() as cursor:
         cursor.execute("select * from onward_admit(%s, %s, %s, %s)", [prefix, secret_hash(secret), PER_SECOND, BURST])
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from django.urls import URLPattern, path
 
 from accounts.api.workspace import add_usage
-from automations.api import automations, catalogue, executions, operations
+from automations.api import automations, catalogue, events, executions, mail, operations
 from automations.services.limits import use_of_limits
 
 urlpatterns: list[URLPattern] = [
+    *events.urlpatterns,  # first: programs post nothing more often, and addresses are tried in turn
     path("automations", automations.Automations.as_view()),
     path("automations/validate", automations.Validate.as_view()),
     path("automations/<str:automation>", automations.AutomationView.as_view()),
@@ -34,9 +32,6 @@ urlpatterns: list[URLPattern] = [
     path("executions/<str:execution>/cancel", executions.ExecutionCancel.as_view()),
     path("priorities/<str:trigger>", catalogue.Priorities.as_view()),
     path("catalogue", catalogue.CatalogueView.as_view()),
+    *mail.urlpatterns,
 ]
-# Events and mail bring their own.
-for _name in ("events", "mail"):
-    if find_spec(f"automations.api.{_name}"):
-        urlpatterns += import_module(f"automations.api.{_name}").urlpatterns
 add_usage("automations", use_of_limits)

@@ -29,5 +29,7 @@ def group_of(name: str, names: Iterable[str]) -> str | None:
 
 def is_known(name: str, registry: Registry) -> bool:
     """Whether the name may occur: the catalogue has it, or no group of the catalogue claims it."""
+    if "." not in name:  # of no group
+        return True
     names = catalogue_names(registry)
     return name in names or group_of(name, names) is None

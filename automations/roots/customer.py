@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 from pydantic import Field
 
+from accounts.prepared import prepared
 from accounts.services.merged import survivors_of
 from automations.engine.kinds import Config, Query, Root
 from automations.services.jsontext import loads
@@ -16,21 +17,24 @@ from automations.worker.copying import array
 
 Ref = int | Mapping[str, str]
 
-_LOAD = """
-select c.id, c.external_id, c.name, c.email, c.segment, c.plan, c.country, c.time_zone, c.locale, c.created_at, u.email, c.metadata,
-    c.facts, tagged.slugs, c.erased_at is not null
+#: What `record` reads, and behind it the slugs of the customer's tags.
+COLUMNS = """c.id, c.external_id, c.name, c.email, c.segment, c.plan, c.country, c.time_zone, c.locale, c.created_at, u.email,
+    c.metadata, c.facts"""
+_LOAD = f"""
+select {COLUMNS}, tagged.slugs
 from accounts_customer c left join accounts_user u on u.id = c.owner_id left join (
     select ct.customer_id, array_agg(t.slug order by t.slug) as slugs from accounts_customertag ct
     join accounts_tag t on t.id = ct.tag_id where ct.customer_id = any(%(ids)s::bigint[]) group by ct.customer_id
 ) tagged on tagged.customer_id = c.id
 where c.id = any(%(ids)s::bigint[])
 """
-_RESOLVE = """
-select c.merged_into_id, c.id, lower(c.email), c.external_id, c.merged_into_id is null and c.erased_at is null
-from accounts_customer c where c.workspace_id = %(workspace)s and (
-    c.id = any(%(ids)s) or (lower(c.email) = any(%(emails)s) and c.email <> '' and c.merged_into_id is null and c.erased_at is null)
-    or (c.external_id = any(%(outside)s) and c.external_id <> '' and c.merged_into_id is null and c.erased_at is null))
-"""
+#: Whom references mean, with the parameters of `wanted`; `KEYS` is what `by_reference` reads of them.
+CURRENT = "c.merged_into_id is null and c.erased_at is null"
+KEYS = ("c.merged_into_id", "c.id", "lower(c.email)", "c.external_id", CURRENT)
+MEANT = f"""c.workspace_id = %(workspace)s and (c.id = any((select %(ids)s::bigint[])::bigint[])
+    or (lower(c.email) = any((select %(emails)s::text[])::text[]) and c.email <> '' and {CURRENT})
+    or (c.external_id = any((select %(outside)s::text[])::text[]) and c.external_id <> '' and {CURRENT}))"""
+_RESOLVE = f"select {', '.join(KEYS)} from accounts_customer c where {MEANT}"
 
 
 class CustomerFields(Config):
@@ -70,31 +74,40 @@ class CustomerRoot(Root):
         """One query. An erased customer keeps its id and nothing else."""
         with connection.cursor() as cursor:
             cursor.execute(_LOAD, {"ids": array(sorted(ids))})
-            return {row[0]: _record(row) for row in cursor.fetchall()}
+            return {row[0]: record(row) for row in cursor.fetchall()}
 
     def resolve(self, workspace_id: int, refs: Sequence[Ref]) -> Sequence[Mapping[str, int] | None]:
         """One query, and one more where a record was merged. A reference is an id, `{"externalId": ...}` or `{"email": ...}`; a
         merged record is the one in which it lives on."""
-        texts = [ref for ref in refs if isinstance(ref, Mapping)]
-        wanted: dict[str, Any] = {
-            "workspace": workspace_id,
-            "ids": [ref for ref in refs if isinstance(ref, int)],
-            "emails": [ref["email"].lower() for ref in texts if ref.get("email")],
-            "outside": [ref["externalId"] for ref in texts if ref.get("externalId")],
-        }
-        with connection.cursor() as cursor:
-            cursor.execute(_RESOLVE, wanted)
-            rows = cursor.fetchall()
-        survivors = survivors_of([id for into, id, *_ in rows if into is not None])
-        found: dict[Any, Mapping[str, int]] = {}
-        for _into, id, email, external_id, current in rows:
-            found[id] = {"customer": survivors.get(id, id)}
-            if current:
-                found["email", email] = found["externalId", external_id] = {"customer": id}
-        return [found.get(_key(ref)) for ref in refs]
+        with prepared() as cursor:
+            cursor.execute(_RESOLVE, wanted(workspace_id, refs))
+            return by_reference(cursor.fetchall(), refs)
 
 
-def _record(row: Sequence[Any]) -> dict[str, Any]:
+def wanted(workspace_id: int, refs: Sequence[Ref]) -> dict[str, Any]:
+    """The parameters of `MEANT`."""
+    texts = [ref for ref in refs if isinstance(ref, Mapping)]
+    return {
+        "workspace": workspace_id,
+        "ids": array([ref for ref in refs if isinstance(ref, int)]),
+        "emails": array([ref["email"].lower() for ref in texts if ref.get("email")]),
+        "outside": array([ref["externalId"] for ref in texts if ref.get("externalId")]),
+    }
+
+
+def by_reference(rows: Sequence[Sequence[Any]], refs: Sequence[Ref]) -> list[Mapping[str, int] | None]:
+    """For each reference its customer among rows that begin with `KEYS`; one query more where a record was merged."""
+    survivors = survivors_of([row[1] for row in rows if row[0] is not None])
+    found: dict[Any, Mapping[str, int]] = {}
+    for _into, id, email, external_id, current, *_ in rows:
+        found[id] = {"customer": survivors.get(id, id)}
+        if current:
+            found["email", email] = found["externalId", external_id] = {"customer": id}
+    return [found.get(_key(ref)) for ref in refs]
+
+
+def record(row: Sequence[Any]) -> dict[str, Any]:
+    """A customer from `COLUMNS` and the slugs of its tags."""
     facts = loads(row[12])
     return {
         "id": f"cus_{row[0]}",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
+from accounts.prepared import prepared
 from automations.services.bulk import FEW, copy_new
 from automations.worker.copying import NULL, arrays, field, json_field, moment
 
@@ -84,7 +85,7 @@ def write(rows: Sequence[Row]) -> dict[Key, int]:
 
 def _insert(rows: Sequence[Row]) -> dict[Key, int]:
     """One statement, which waits for whoever is writing one of them and leaves out what is there (TRG-50)."""
-    with connection.cursor() as cursor:
+    with prepared() as cursor:
         cursor.execute(_INSERT, arrays(rows))
         return {(workspace, source, key): id for workspace, source, key, id in cursor.fetchall()}
 

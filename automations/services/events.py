@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -19,6 +20,7 @@ from automations.models import SHARDS
 from automations.services import event_rows, shapes, snapshots, tracking
 from automations.services.event_rows import Key, Row
 from automations.services.jsontext import dumps, loads
+from automations.services.snapshots import Known
 from automations.worker import bell
 
 
@@ -74,30 +76,36 @@ def short(key: str) -> str:
     return key if len(key) <= 200 else hashlib.sha256(key.encode()).hexdigest()
 
 
-def record_events(events: Sequence[NewEvent]) -> list[Recorded]:
+def record_events(events: Sequence[NewEvent], known: Known | None = None) -> list[Recorded]:
     """Record them in their order, in the caller's transaction. Answers in the order of the events; an event whose source and
     key are there already is a `duplicate` and starts nothing again (TRG-50). Raises Refusal `event_conflict` when it is there
-    with another body. A fixed number of statements. The workers hear of it when the transaction commits."""
+    with another body. A fixed number of statements; what the caller has read for the snapshots is `known`. The workers hear of it
+    when the transaction commits."""
     if not events:
         return []
     bodies = [_body(event) for event in events]
     first: dict[Key, tuple[NewEvent, _Body]] = {}
     for event, body in zip(events, bodies, strict=True):
         first.setdefault(event.once, (event, body))
-    with transaction.atomic(
-        savepoint=False
-    ):  # two round trips less; a refusal rolls the caller's transaction back as well
-        new = event_rows.write(_rows(list(first.values())))
+    alone = _is_alone(events, first)
+    with nullcontext() if alone else transaction.atomic(savepoint=False):  # a refusal rolls back the caller's as well
+        new = event_rows.write(_rows(list(first.values()), known))
         old = _earlier([once for once in first if once not in new]) if len(new) < len(first) else {}
         if len(new) < len(events):
-            known = {once: old[once][1] if once in old else body.sha256 for once, (_, body) in first.items()}
-            _refuse_other_bodies(events, bodies, known)
-        fresh = [first[once][0] for once in new]
-        tracking.note_facts(fresh)
-        shapes.learn(fresh)
+            hashes = {once: old[once][1] if once in old else body.sha256 for once, (_, body) in first.items()}
+            _refuse_other_bodies(events, bodies, hashes)
+        if not alone:
+            fresh = [first[once][0] for once in new]
+            tracking.note_facts(fresh)
+            shapes.learn(fresh)
         bell.ring()
     seen: set[Key] = set()
     return [_answer(event.once, new, old, seen) for event in events]
+
+
+def _is_alone(events: Sequence[NewEvent], first: Collection[Key]) -> bool:
+    """Whether the one statement that writes an event is all there is to write: it needs no transaction around it."""
+    return len(first) == 1 and not connection.in_atomic_block and not tracking.tell(events) and shapes.are_known(events)
 
 
 def _answer(once: Key, new: Mapping[Key, int], old: Mapping[Key, tuple[int, str]], seen: set[Key]) -> Recorded:
@@ -128,9 +136,9 @@ def _body(event: NewEvent) -> _Body:
 _quoted = lru_cache(maxsize=1024)(dumps)  # of names there are few
 
 
-def _rows(events: Sequence[tuple[NewEvent, _Body]]) -> list[Row]:
+def _rows(events: Sequence[tuple[NewEvent, _Body]], known: Known | None) -> list[Row]:
     depths = _depths({event.cause_run for event, _ in events if event.cause_run is not None})
-    texts = snapshots.texts([event for event, _ in events])
+    texts = snapshots.texts([event for event, _ in events], known)
     return [_row(event, body, depths, snapshot) for (event, body), snapshot in zip(events, texts, strict=True)]
 
 
@@ -173,9 +181,9 @@ def _earlier(keys: Sequence[Key]) -> dict[Key, tuple[int, str]]:
         return {(workspace, source, key): (id, sha) for workspace, source, key, id, sha in cursor.fetchall()}
 
 
-def _refuse_other_bodies(events: Sequence[NewEvent], bodies: Sequence[_Body], known: Mapping[Key, str]) -> None:
+def _refuse_other_bodies(events: Sequence[NewEvent], bodies: Sequence[_Body], hashes: Mapping[Key, str]) -> None:
     for index, (event, body) in enumerate(zip(events, bodies, strict=True)):
-        if body.sha256 != known[event.once]:
+        if body.sha256 != hashes[event.once]:
             message = (
                 f"An event “{event.key}” with another body is recorded already; send this one under an id of its own."
             )

@@ -20,8 +20,10 @@ from automations.engine.event_names import catalogue_names, is_known
 from automations.engine.registry import registry
 from automations.models import Delivery
 from automations.services.events import NewEvent, Recorded, record_events, short
+from automations.services.intake_customers import find_customers
 from automations.services.intake_reading import Posted, Ref, read_events
 from automations.services.newcomers import Raced, make_customers
+from automations.services.snapshots import Known
 from automations.worker.retrying import retrying
 
 RACES = 5  # tries when others make the same new customers at the same moment
@@ -32,6 +34,7 @@ class Resolved:
     """What the references of a request stand for: subjects by object name and event, and who has still to be made."""
 
     subjects: list[dict[str, int]]
+    known: Known = field(default_factory=Known)
     new: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # index -> fields of an unknown customer
 
 
@@ -41,9 +44,10 @@ def post_events(*, actor: Actor, body: Any, idempotency_key: str | None = None) 
     actor.require("events")
     posted = read_events(body)
     refuse_unknown_names(posted)
+    keys = [item.id or _key(idempotency_key, index, len(posted)) for index, item in enumerate(posted)]
     for _ in range(RACES):
         try:
-            return _retried(lambda: _record(actor, posted, idempotency_key))
+            return _retried(lambda: _record(actor, posted, keys))
         except Raced:  # the customer that was unknown a moment ago is known now
             continue
     raise Refusal("customer_conflict", "A customer of these events is being made by other requests; send them again.")
@@ -51,28 +55,34 @@ def post_events(*, actor: Actor, body: Any, idempotency_key: str | None = None) 
 
 def _retried(record: Callable[[], list[Recorded]]) -> list[Recorded]:
     """Again after a deadlock, which requests may run into whose new customers share addresses with one and own ids with another.
-    Within a transaction of the caller it is the caller's to repeat."""
-    return record() if connection.in_atomic_block else retrying(record)
+    Within a transaction of the caller it is the caller's to repeat; there a refusal takes back only what was done here."""
+    if not connection.in_atomic_block:
+        return retrying(record)
+    with transaction.atomic():
+        return record()
 
 
-@transaction.atomic
-def _record(actor: Actor, posted: Sequence[Posted], idempotency_key: str | None) -> list[Recorded]:
+def _record(actor: Actor, posted: Sequence[Posted], keys: Sequence[str]) -> list[Recorded]:
+    """Tried again it has the same keys: what was recorded although its answer was lost is found and not recorded twice."""
     found = _resolve(actor.workspace_id, posted)
-    made = make_customers(actor, list(found.new.values()))
-    for index, customer in zip(found.new, made, strict=True):
-        found.subjects[index]["customer"] = customer
-    return record_events(_events(actor.workspace_id, posted, found.subjects, idempotency_key))
+    if not found.new:
+        return record_events(_events(actor.workspace_id, posted, found.subjects, keys), found.known)
+    with transaction.atomic():
+        made = make_customers(actor, list(found.new.values()))
+        for index, customer in zip(found.new, made, strict=True):
+            found.subjects[index]["customer"] = customer
+        return record_events(_events(actor.workspace_id, posted, found.subjects, keys), found.known)
 
 
 def _events(
-    workspace_id: int, posted: Sequence[Posted], subjects: Sequence[Mapping[str, int]], idempotency_key: str | None
+    workspace_id: int, posted: Sequence[Posted], subjects: Sequence[Mapping[str, int]], keys: Sequence[str]
 ) -> list[NewEvent]:
     return [
         NewEvent(
             workspace_id=workspace_id,
             name=item.name,
             source="api",
-            key=item.id or _key(idempotency_key, index, len(posted)),
+            key=keys[index],
             subjects=subjects[index],
             payload=item.payload,
             occurred_at=item.occurred_at,
@@ -157,7 +167,8 @@ def _resolve_customers(workspace_id: int, posted: Sequence[Posted], found: Resol
     refs: dict[Any, Ref] = {}
     for customer in given.values():
         refs.update({_hashable(ref): ref for ref in customer.refs})
-    answers = dict(zip(refs, _of_root("customer", workspace_id, list(refs.values())), strict=True))
+    answered, found.known = find_customers(workspace_id, list(refs.values()))
+    answers = dict(zip(refs, answered, strict=True))
     for index, customer in given.items():
         ids = {answer["customer"] for ref in customer.refs if (answer := answers[_hashable(ref)]) is not None}
         if len(ids) > 1:

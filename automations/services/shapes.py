@@ -33,12 +33,8 @@ _known: dict[tuple[int, str], tuple[date, dict[str, str]]] = {}
 def learn(events: Sequence[NewEvent]) -> None:
     """Remember names and fields of custom events, in the caller's transaction. One statement at most, and only when something
     was new to this process or was last confirmed on another day."""
-    found: dict[tuple[int, str], dict[str, str]] = {}
-    for event in events:
-        if event.name not in registry.triggers and event.only_automation is None:
-            found.setdefault((event.workspace_id, event.name), {}).update(paths_of(event.payload))
     today = date.today()  # noqa: DTZ011  # only bounds how long a process trusts its memory
-    news = {key: paths for key, paths in found.items() if not _stored(key, paths, today)}
+    news = _news(events, today)
     if not news:
         return
     with connection.cursor() as cursor:
@@ -49,6 +45,19 @@ def learn(events: Sequence[NewEvent]) -> None:
         ]
         cursor.execute(_UPSERT, [*columns, MOST_PATHS])
     transaction.on_commit(lambda: _remember(news, today))
+
+
+def are_known(events: Sequence[NewEvent]) -> bool:
+    """Whether `learn` would have nothing to write."""
+    return not _news(events, date.today())  # noqa: DTZ011  # as `learn` does
+
+
+def _news(events: Sequence[NewEvent], today: date) -> dict[tuple[int, str], dict[str, str]]:
+    found: dict[tuple[int, str], dict[str, str]] = {}
+    for event in events:
+        if event.name not in registry.triggers and event.only_automation is None:
+            found.setdefault((event.workspace_id, event.name), {}).update(paths_of(event.payload))
+    return {key: paths for key, paths in found.items() if not _stored(key, paths, today)}
 
 
 def forget() -> None:

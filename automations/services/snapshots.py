@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection
-
+from accounts.prepared import prepared
 from automations.engine.kinds import Trigger
 from automations.engine.registry import registry
 from automations.engine.subjects import NARROWEST
 from automations.services.jsontext import dumps, loads, plain_text
+from automations.worker.copying import array
 
 if TYPE_CHECKING:
     from automations.services.events import NewEvent
 
 
-def texts(events: Sequence[NewEvent]) -> list[str]:
+Records = Mapping[str, Mapping[int, Mapping[str, Any]]]  # by object name and id
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was read a moment ago and need not be read again: records, and the owners' addresses of workspaces."""
+
+    records: Records = field(default_factory=dict)
+    owners: Mapping[int, str] = field(default_factory=dict)
+
+
+def texts(events: Sequence[NewEvent], known: Known | None = None) -> list[str]:
     """The snapshot of each event as JSON text: its own when it brings one, else made from its objects, read in bulk."""
+    known = known or Known()
     bare = [event for event in events if event.snapshot is None]
-    records = load_subjects([event.subjects for event in bare])
-    owners = _owners({event.workspace_id for event in bare})
+    records = load_subjects([event.subjects for event in bare], known.records)
+    owners = {**known.owners, **_owners({event.workspace_id for event in bare}.difference(known.owners))}
     entries = {name: _entry(name) for name in {event.name for event in bare}}
     return [
         dumps(event.snapshot)
@@ -35,20 +48,25 @@ def complete(events: Sequence[NewEvent]) -> list[Mapping[str, Any]]:
     return [loads(text) for text in texts(events)]
 
 
-def load_subjects(subjects: Sequence[Mapping[str, int]]) -> dict[str, Mapping[int, Mapping[str, Any]]]:
-    """The records of all objects named, by object name, in the fixed few queries of each root."""
+def load_subjects(subjects: Sequence[Mapping[str, int]], known: Records | None = None) -> Records:
+    """The records of all objects named, by object name, in the fixed few queries of each root; those that are known are not read."""
     wanted: dict[str, set[int]] = {}
     for some in subjects:
         for name, id in some.items():
             if name in NARROWEST and name in registry.roots:
                 wanted.setdefault(name, set()).add(id)
-    return {name: registry.roots[name].load(ids) for name, ids in wanted.items()}
+    found: dict[str, Mapping[int, Mapping[str, Any]]] = {}
+    for name, ids in wanted.items():
+        there = (known or {}).get(name, {})
+        missing = ids.difference(there)
+        found[name] = {**there, **registry.roots[name].load(missing)} if missing else there
+    return found
 
 
 def _snapshot(
     event: NewEvent,
     trigger: Trigger | None,
-    records: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    records: Records,
     owner: str | None,
 ) -> dict[str, Any]:
     """Objects under their names, the own object's fields on top of them."""
@@ -64,9 +82,9 @@ def _snapshot(
 def _own(found: Mapping[str, Any], trigger: Trigger) -> dict[str, Any]:
     """The fields of the event's own object, and those that follow from its other objects where it has none."""
     own = {name: value for name, value in found.get(trigger.subject, {}).items() if name not in NARROWEST}
-    for field, path in trigger.derived.items():
-        if field not in own and field not in found and (value := _at(found, path)) is not None:
-            own[field] = value
+    for name, path in trigger.derived.items():
+        if name not in own and name not in found and (value := _at(found, path)) is not None:
+            own[name] = value
     return own
 
 
@@ -86,7 +104,7 @@ def _at(data: Any, path: str) -> Any:
 
 _OWNERS = """
 select m.workspace_id, u.email from accounts_membership m join accounts_user u on u.id = m.user_id
-where m.workspace_id = any(%s) and m.role = 'owner' order by m.id desc
+where m.workspace_id = any((select %s::bigint[])::bigint[]) and m.role = 'owner' order by m.id desc
 """
 
 
@@ -94,6 +112,6 @@ def _owners(workspaces: set[int]) -> dict[int, str]:
     """The e-mail address of each workspace's first owner, one query."""
     if not workspaces:
         return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_OWNERS, [list(workspaces)])
+    with prepared() as cursor:
+        cursor.execute(_OWNERS, [array(sorted(workspaces))])
         return dict(cursor.fetchall())

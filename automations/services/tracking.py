@@ -31,8 +31,18 @@ from locked l join ordered o on o.id = l.id where d.id = l.id
 """
 
 
+TELLING = frozenset({"pageview", "email_opened", "email_clicked"})
+
+
+def tell(events: Sequence[NewEvent]) -> bool:
+    """Whether one of them may have something to be written down."""
+    return any(event.name in TELLING for event in events)
+
+
 def note_facts(events: Sequence[NewEvent]) -> None:
     """Write down what these recorded events say about customers and e-mails, in the caller's transaction."""
+    if not tell(events):
+        return
     _count_pageviews([event for event in events if event.name == "pageview" and "customer" in event.subjects])
     _note_mail(events)
 

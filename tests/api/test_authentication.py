@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from accounts.api import authentication
 from accounts.clock import real_now
 from accounts.models import ApiKey, Membership, RateBucket, Workspace
 from accounts.permissions import ROLES, SCOPES
@@ -20,8 +22,11 @@ from tests.factories import (
     make_customer,
     make_member,
     make_user,
+    make_workspace,
     owner_of,
 )
+
+PLAIN = {"cursor_factory": psycopg.Cursor, "context": None}  # for a connection that is not Django's
 
 
 def test_no_key_a_wrong_one_and_a_right_one(workspace: Workspace) -> None:
@@ -265,3 +270,31 @@ def test_keys_and_browsers_have_buckets_of_their_own(workspace: Workspace) -> No
     assert ApiClient(text).get("/limits").status_code == 429
     assert browser.get("/limits").status_code == 200
     assert RateBucket.objects.filter(caller=owner_of(workspace).public_id).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_died_meanwhile_is_made_anew() -> None:
+    # RELIABILITY 6: admission is the first statement of a request and finds it out
+    _, text = make_api_key(make_workspace(), ["read"])
+    client = ApiClient(text)
+    assert client.get("/limits").status_code == 200
+    with psycopg.connect(**{**connection.get_connection_params(), **PLAIN}) as other:
+        assert connection.connection is not None
+        other.execute("select pg_terminate_backend(%s, 10000)", [connection.connection.info.backend_pid])
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get("/limits").status_code == 200
+    assert not any(query["sql"] == "SELECT 1" for query in captured)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_no_lost_connection_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def too_long(prefix: str, secret: str) -> None:
+        asked.append(prefix)
+        raise OperationalError("canceling statement due to statement timeout")
+
+    _, text = make_api_key(make_workspace(), ["read"])
+    monkeypatch.setattr(authentication, "_ask", too_long)
+    assert ApiClient(text).get("/limits").status_code == 503
+    assert len(asked) == 1
