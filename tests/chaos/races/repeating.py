@@ -10,8 +10,8 @@ import pytest
 from accounts.api import idempotency
 from accounts.models import Idempotency, Task
 from automations.models import Run
+from automations.worker import advance, loop, store
 from automations.worker import claim as claiming
-from automations.worker import loop, store
 from automations.worker.loop import one_pass
 from tests.chaos.peers import Receiver
 from tests.chaos.races.gates import Undone, due, fresh, gate, steps, without_constraint
@@ -28,12 +28,11 @@ def _without_answers(patch: pytest.MonkeyPatch) -> AbstractContextManager[None]:
     return without_constraint("accounts_idempotency", "idempotency_key_unique")
 
 
-def _without_row_locks(patch: pytest.MonkeyPatch) -> None:
+def _without_locks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(claiming, "_CLAIM", claiming._CLAIM.replace("FOR UPDATE SKIP LOCKED", ""))
     patch.setattr(store, "_UPDATE", store._UPDATE.replace("AND r.seq = u.claimed", ""))
-    patch.setattr(
-        loop, "PASS_SECONDS", 1.0
-    )  # the pass that comes second fails by the log's key, again and again until its end
+    # What comes second fails by the log's key, again and again until its pass ends.
+    patch.setattr(loop, "PASS_SECONDS", 1.0)
 
 
 class SameRequest(Race):
@@ -114,7 +113,7 @@ class RepeatedPass(Race):
 
     name, title, rows = "repeated-pass", "one run taken up by several passes", "34, S1, O4"
     orders = ("second_passes_over", "one_after_the_other", AT_ONCE)
-    guards = (Guard("the claim's row lock and the check of the visit", _without_row_locks, orders[:1]),)
+    guards = (Guard("the claim's row lock and the check of the visit", _without_locks, orders[:1]),)
     checks = ("S1", "S2", "L1", "O1", "O2", "R1", "R2")
     FLOW = """
 steps:
@@ -131,13 +130,13 @@ steps:
         return due(self.automation)
 
     def second_passes_over(self, run: Run) -> bool:
-        """A worker has walked the run and not yet written it."""
-        with gate(store, "write") as walked:
+        """A worker has taken up the run and not yet walked it."""
+        with gate(advance, "_walk") as taken:
             first = Racer(lambda: one_pass("automation"))
-            walked.wait()
+            taken.wait()
             Racer(lambda: one_pass("automation")).result()
             untouched = steps(run) == []
-            walked.open()
+            taken.open()
             first.result()
         return untouched
 
