@@ -10,7 +10,7 @@ from typing import Any
 from automations.engine import states
 from automations.engine.kinds import EventFacts
 from automations.engine.plan import Plan
-from automations.engine.subjects import NARROWEST
+from automations.engine.subjects import NARROWEST, keys_of
 
 _WIDEST = tuple(reversed(NARROWEST))
 
@@ -26,6 +26,7 @@ class Occurrence:
     shard: int = 0  # the place in the queue, which stays when its customer is merged
     merged: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # roots as its filters read them
     customer_id: int | None = field(init=False)  # the customer it is about
+    _keys: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         self.customer_id = self.facts.subjects.get("customer")
@@ -34,6 +35,14 @@ class Occurrence:
         """Make it one of the record that its customer was merged into."""
         self.facts = replace(self.facts, subjects={**self.facts.subjects, "customer": customer_id})
         self.customer_id = customer_id
+        self._keys = None
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Under which runs may wait for it."""
+        if self._keys is None:
+            self._keys = keys_of(self.facts.subjects)
+        return self._keys
 
     @property
     def objects(self) -> dict[str, int]:
@@ -125,7 +134,7 @@ class Evaluated:
     @property
     def needed(self) -> bool:
         """Only when some listening version did not simply start, or the default settings acted (DESIGN 5.1)."""
-        return bool(self.default or self.error) or any(item.outcome != "started" for item in self.decisions)
+        return bool(self.default or self.error or [item for item in self.decisions if item.outcome != "started"])
 
 
 def by_workspace(listening: Sequence[Listening]) -> dict[int, list[Listening]]:

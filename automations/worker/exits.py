@@ -43,8 +43,10 @@ def touches(run: LiveRun, occurrence: Occurrence) -> bool:
         return False
     if ends_by(facts.name, run.plan):
         return True
-    named = any(is_one_of(item.event, facts) for item in run.plan.exits)
-    goal = run.plan.goal
+    exits, goal = run.plan.exits, run.plan.goal
+    if not exits and goal is None:
+        return False
+    named = any(is_one_of(item.event, facts) for item in exits)
     return (named or (goal is not None and is_one_of(goal.event, facts))) and correlated(run, occurrence)
 
 

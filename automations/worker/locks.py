@@ -11,6 +11,8 @@ from collections.abc import Collection
 
 from django.db import connection
 
+from automations.worker.claim import without
+
 # The upper half of the 64-bit key says what is locked, the lower half which one.
 _SHARD = 0x0E01 << 40
 _AUTOMATION = 0x0E02 << 40
@@ -43,7 +45,8 @@ def _take(statement: str, automation_ids: Collection[int]) -> None:
 
 
 # A shard is busy when it has a recorded event that nobody has routed. From one to the next by a probe of the queue's index each: a
-# plainer question reads all of it, however many events wait.
+# plainer question reads all of it, however many events wait. How many make a full batch is judged by the first that are wanted: of
+# each so many events are counted as its share would be.
 _BUSY = """
 with recursive shards (s) as (
     select min(u.shard)::int from automations_unrouted u
@@ -52,16 +55,25 @@ with recursive shards (s) as (
     from shards where shards.s is not null
 ), busy as materialized (
     select s from shards where s is not null order by (s - %s + %s) %% %s
+), events as (
+    select count(*) as found from (select s from busy limit %s) first
+    cross join lateral (select from automations_unrouted u where u.shard = first.s limit %s) u
 )
-select s from busy where pg_try_advisory_xact_lock(%s + s) limit %s
+select s from busy where pg_try_advisory_xact_lock(%s + s)
+limit (select greatest(%s, %s / nullif(found, 0)) from events)
 """
+# Without the switches the planner may read a whole shard to count its first events.
+_SWITCHES = ("enable_seqscan", "enable_bitmapscan")
 
 
-def take_shards(count: int, most: int, start: int) -> list[int]:
-    """Up to `most` busy shards of `count` that nobody else holds, for the rest of the transaction. `start` is where to begin, so
-    that many routers do not all try the same ones first."""
+def take_shards(count: int, most: int, start: int, events: int = 0) -> list[int]:
+    """Up to `most` busy shards of `count` that nobody else holds, for the rest of the transaction; more as long as so many would give
+    fewer than `events` events, if all are as full as the first ones. `start` is where to begin, so that many routers do not all try
+    the same ones first."""
+    share = events // most + 1
     with connection.cursor() as cursor:
-        cursor.execute(_BUSY, [start % count, count, count, _SHARD, most])
+        parameters = [start % count, count, count, most, share, _SHARD, most, most * events]
+        without(cursor, _SWITCHES, _BUSY, parameters)
         return [row[0] for row in cursor.fetchall()]
 
 

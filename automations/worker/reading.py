@@ -43,6 +43,9 @@ class Reader:
 
     def expect_run(self, run: LiveRun, expressions: Iterable[Expression]) -> None:
         """What an exit, goal or wait of a run reads."""
+        expressions = tuple(expressions)
+        if not expressions:
+            return
         ids = root_ids(run.plan, run, run.subjects)  # type: ignore[arg-type]  # it has the fields of a run state that are read
         for expression in expressions:
             for root in expression.roots & ids.keys():

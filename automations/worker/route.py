@@ -1,5 +1,5 @@
-"""Routing recorded events to runs: end, wake, enter (DESIGN 5.1). One transaction holds up to sixteen whole shards; nothing is
-asked of the database per event or per run."""
+"""Routing recorded events to runs: end, wake, enter (DESIGN 5.1). One transaction holds whole shards, up to sixteen, and
+more while little waits; nothing is asked of the database per event or per run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from django.db import connection, transaction
 
 from accounts.clock import evaluation_now
 from accounts.models import Customer
+from automations.engine.plan import Plan
 from automations.models import SHARDS
 from automations.services.cancel import end_runs
 from automations.services.endings import ERASED, ends_by
@@ -20,7 +21,8 @@ from automations.services.erasing import empty_records
 from automations.services.events import facts_of
 from automations.worker import bell, deciding, evaluations, exits, queue, wake
 from automations.worker.batch import Listening, LiveRun, Occurrence
-from automations.worker.claim import switch, without
+from automations.worker.claim import without
+from automations.worker.copying import arrays
 from automations.worker.hearing import find_listening, names_of
 from automations.worker.knowing import know
 from automations.worker.locks import hold_shards, take_shards
@@ -29,8 +31,9 @@ from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.runs import locked, runs_of
 
 log = logging.getLogger(__name__)
-MOST_SHARDS = 16
-MOST_EVENTS = 500
+# More shards are held only where so many have too few events for a full batch: other routers shall find some as well.
+ENOUGH_SHARDS = 16
+MOST_EVENTS = 500  # but what comes in between finding shards and reading them is taken along
 _COLUMNS = """e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text,
     e.workspace_id, e.only_automation, e.recorded_at, e.shard"""
 _CONTENT = "left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at"
@@ -45,6 +48,10 @@ where e.id = any(%s) order by e.id
 """
 # A batch by its keys: without the switches the planner may read whole tables, however many events wait or were ever recorded.
 _SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
+_REACHED = """
+update automations_run r set goal_reached_at = v.at from unnest(%s::bigint[], %s::timestamptz[]) v (id, at)
+where r.id = v.id and r.goal_reached_at is null
+"""
 _SHARDS_OF = "select distinct shard from automations_event where id = any(%s)"
 
 
@@ -84,10 +91,10 @@ def _transaction(take: Callable[[], list[Occurrence]], held: list[int]) -> int:
 
 
 def _oldest() -> list[Occurrence]:
-    shards = take_shards(SHARDS, MOST_SHARDS, os.getpid() * 7 % SHARDS)
+    shards = take_shards(SHARDS, ENOUGH_SHARDS, os.getpid() * 7 % SHARDS, MOST_EVENTS)
     if not shards:
         return []
-    return _fetch(_OLDEST, [shards, max(20, MOST_EVENTS // len(shards))])
+    return _fetch(_OLDEST, [shards, MOST_EVENTS // min(len(shards), ENOUGH_SHARDS)])
 
 
 def _these(ids: Sequence[int]) -> list[Occurrence]:
@@ -180,18 +187,21 @@ def _affected(
     customers = {item.customer_id for item in occurrences if item.customer_id is not None}
     with_goals = [item.id for item in listening if item.plan.goal is not None]
     names = {item.facts.name for item in occurrences}
-    concerned = [run.id for run in runs_of(customers, with_goals) if _concerns(run, names)]
+    candidates, plans = runs_of(customers, with_goals)
+    naming = {version for version, plan in plans.items() if _names_one(plan, names)}
+    concerned = [id for id, wait, version in candidates if wait in names or version in naming]
     found: dict[int | None, list[LiveRun]] = {}
     for run in locked(concerned):
         found.setdefault(run.customer_id, []).append(run)
     return found
 
 
-def _concerns(run: LiveRun, names: Collection[str]) -> bool:
-    if run.wait_name in names or any(ends_by(name, run.plan) for name in names):
+def _names_one(plan: Plan, names: Collection[str]) -> bool:
+    """Whether an exit or the goal of its runs may be one of these events."""
+    if any(ends_by(name, plan) for name in names):
         return True
-    goal = [run.plan.goal.event] if run.plan.goal is not None else []
-    return any(not names_of(event).isdisjoint(names) for event in (*(item.event for item in run.plan.exits), *goal))
+    goal = [plan.goal.event] if plan.goal is not None else []
+    return any(not names_of(event).isdisjoint(names) for event in (*(item.event for item in plan.exits), *goal))
 
 
 def _expect_runs(occurrences: Sequence[Occurrence], runs: dict[int | None, list[LiveRun]], reader: Reader) -> None:
@@ -218,10 +228,4 @@ def _write(entries: Entries, runs: Collection[LiveRun]) -> None:
 def _write_goals(runs: Sequence[LiveRun]) -> None:
     if runs:
         with connection.cursor() as cursor:
-            switch(cursor, wake.SWITCHES, "off")
-            cursor.execute(
-                "update automations_run r set goal_reached_at = v.at from unnest(%s::bigint[], %s::timestamptz[]) v (id, at)"
-                " where r.id = v.id and r.goal_reached_at is null",
-                [[run.id for run in runs], [run.goal_reached_at for run in runs]],
-            )
-            switch(cursor, wake.SWITCHES, "on")
+            without(cursor, wake.SWITCHES, _REACHED, arrays([(run.id, run.goal_reached_at) for run in runs]))

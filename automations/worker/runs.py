@@ -7,43 +7,53 @@ from typing import Any
 
 from django.db import connection
 
+from automations.engine.plan import Plan
 from automations.services.jsontext import loads
 from automations.worker.batch import LiveRun
+from automations.worker.claim import without
 from automations.worker.copying import array
 from automations.worker.plans import plans_for
 
 _COLUMNS = """r.id, r.workspace_id, r.automation_id, r.version_id, r.event_id, r.customer_id, r.subjects, r.status, r.parked_on,
     r.step, r.wait_name, r.wait_key, r.started_at, r.state, r.goal_reached_at"""
-# By the index `run_of_customer`. Ended runs matter only to goals, which may be reached after the end.
-_OF_CUSTOMERS = f"""
-select {_COLUMNS} from automations_run r
-where r.customer_id = any(%s::bigint[]) and r.mode = 'live'
-    and (r.ended_at is null or r.goal_reached_at is null and r.automation_id = any(%s))
-order by r.id
+# By the index `run_of_customer`, one customer after the other, which is what `offset 0` and the switches are for: where the table was
+# not analysed, that of all unfinished runs is taken for the better one. Ended runs matter only to goals, which may be reached after
+# the end.
+_OF_CUSTOMERS = """
+select r.id, r.wait_name, r.version_id from unnest(%s::bigint[]) c (id) cross join lateral (
+    select id, wait_name, version_id, automation_id, ended_at, goal_reached_at from automations_run
+    where customer_id = c.id and mode = 'live' offset 0) r
+where r.ended_at is null or r.goal_reached_at is null and r.automation_id = any(%s::bigint[])
 """
+_SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
 _LOCKED = f"select {_COLUMNS} from automations_run r where r.id = any(%s) order by r.id for no key update"
 
 
-def runs_of(customers: Collection[int], with_goals: Collection[int]) -> list[LiveRun]:
-    """Unfinished runs of these customers, and ended ones of the automations `with_goals`; not locked yet."""
+def runs_of(
+    customers: Collection[int], with_goals: Collection[int]
+) -> tuple[list[tuple[int, str | None, int]], dict[int, Plan]]:
+    """Unfinished runs of these customers, and ended ones of the automations `with_goals`: id, the event it waits for, and version; and
+    the plans of the versions. Not locked yet: the caller chooses which are to be."""
     if not customers:
-        return []
-    return _fetch(_OF_CUSTOMERS, [array(sorted(customers)), sorted(with_goals)])
+        return [], {}
+    with connection.cursor() as cursor:
+        without(cursor, _SWITCHES, _OF_CUSTOMERS, [array(sorted(customers)), array(sorted(with_goals))])
+        rows = cursor.fetchall()
+    plans = plans_for({version for _, _, version in rows})
+    return [row for row in rows if row[2] in plans], plans
 
 
 def locked(ids: Collection[int]) -> list[LiveRun]:
     """These runs as they are once they are locked, in id order (DESIGN 5.2, "Lock order")."""
-    return _fetch(_LOCKED, [sorted(ids)]) if ids else []
-
-
-def _fetch(statement: str, parameters: list[Any]) -> list[LiveRun]:
+    if not ids:
+        return []
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
+        cursor.execute(_LOCKED, [sorted(ids)])
         rows = cursor.fetchall()
     plans = plans_for({row[3] for row in rows})
     return [_run(row, plans[row[3]]) for row in rows if row[3] in plans]
 
 
-def _run(row: Sequence[Any], plan: Any) -> LiveRun:
+def _run(row: Sequence[Any], plan: Plan) -> LiveRun:
     fields = [*row[:6], loads(row[6]), *row[7:13], loads(row[13]) or {}, row[14], plan]
     return LiveRun(*fields)

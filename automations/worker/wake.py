@@ -8,18 +8,18 @@ from django.db import connection
 
 from automations.engine.expressions import Expression, ExpressionError, compile_expression
 from automations.engine.outcomes import Failed
-from automations.engine.subjects import keys_of
 from automations.services.jsontext import dumps
 from automations.worker.answers import encode
 from automations.worker.batch import LiveRun, Occurrence
-from automations.worker.claim import switch
+from automations.worker.claim import without
+from automations.worker.copying import array
 from automations.worker.reading import Reader
 
 SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 MAIL = {"email_opened", "email_clicked"}
 _WAKE = """
-update automations_run r set status = 'RUNNING', parked_on = null, due_at = onward_now(), answer = v.answer, wait_name = null,
-    wait_key = null, wait_since = null
+update automations_run r set status = 'RUNNING', parked_on = null, due_at = (select onward_now()), answer = v.answer,
+    wait_name = null, wait_key = null, wait_since = null
 from unnest(%s::bigint[], %s::jsonb[]) v (id, answer)
 where r.id = v.id and r.status = 'WAITING_FOR_EVENT'
 """
@@ -28,12 +28,7 @@ where r.id = v.id and r.status = 'WAITING_FOR_EVENT'
 def waits_for(run: LiveRun, occurrence: Occurrence) -> bool:
     """Whether the run waits for an event of this name and object. An event never wakes a run that it started."""
     facts = occurrence.facts
-    return (
-        run.waiting
-        and run.wait_name == facts.name
-        and facts.id != run.event_id
-        and run.wait_key in keys_of(facts.subjects)
-    )
+    return run.wait_name == facts.name and run.wait_key in occurrence.keys and run.waiting and facts.id != run.event_id
 
 
 def wait_expressions(run: LiveRun) -> tuple[Expression, ...]:
@@ -47,9 +42,12 @@ def wakes(run: LiveRun, occurrence: Occurrence, reader: Reader) -> bool:
     """Whether this event ends the wait."""
     if not waits_for(run, occurrence) or not _of_own_mail(run, occurrence, reader):
         return False
+    filters = wait_expressions(run)
+    if not filters:
+        return True
     env = reader.of_run(run, occurrence)
     try:
-        return all(reader.holds(expression, env) for expression in wait_expressions(run))
+        return all(reader.holds(expression, env) for expression in filters)
     except ExpressionError:  # a filter that cannot be worked out lets the run wait on
         return False
 
@@ -58,8 +56,10 @@ def _of_own_mail(run: LiveRun, occurrence: Occurrence, reader: Reader) -> bool:
     """Opens and clicks count for the run's latest e-mail, unless the step listens to any; a run that has sent none listens to any
     as well, and so does every run where the report does not say which e-mail it was (STP-14, STP-15)."""
     delivery = occurrence.facts.subjects.get("delivery")
+    if run.wait_name not in MAIL or delivery is None:
+        return True
     node = run.plan.nodes.get(run.step or "")
-    if run.wait_name not in MAIL or delivery is None or getattr(node and node.config, "emails", "latest") == "any":
+    if getattr(node and node.config, "emails", "latest") == "any":
         return True
     latest = reader.live("mail", reader.of_run(run, occurrence)) or {}
     return latest.get("id") in (None, f"dlv_{delivery}")
@@ -87,8 +87,5 @@ def _write(ids: Sequence[int], answers: Sequence[str]) -> int:
         return 0
     with connection.cursor() as cursor:
         # Without the switches the planner reads the whole run table for the join (PERFORMANCE, "What the design adds").
-        switch(cursor, SWITCHES, "off")
-        cursor.execute(_WAKE, [list(ids), list(answers)])
-        count = cursor.rowcount
-        switch(cursor, SWITCHES, "on")
-    return count
+        without(cursor, SWITCHES, _WAKE, [array(ids), array(answers)])
+        return int(cursor.rowcount)

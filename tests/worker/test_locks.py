@@ -7,9 +7,10 @@ import threading
 import pytest
 from django.db import connection, transaction
 
-from automations.models import SHARDS
+from automations.models import SHARDS, Unrouted
 from automations.services.events import NewEvent, record_events, shard_of
 from automations.worker import locks
+from automations.worker.claim import without
 from automations.worker.locks import hold_shards, lock_exclusively, lock_shared, take_shards
 from automations.worker.route import route_batch
 from tests.factories import make_workspace
@@ -142,6 +143,42 @@ def test_no_more_shards_are_taken_than_asked_for(workspace, most):
         assert held() == most  # those not wanted are not locked either
 
 
+def waiting_in(workspace, counts):
+    """So many events in the queue of each shard."""
+    rows = [(shard, n) for shard, count in counts.items() for n in range(count)]
+    Unrouted.objects.bulk_create(
+        Unrouted(shard=shard, event_id=1 + place, workspace_id=workspace.pk) for place, (shard, _) in enumerate(rows)
+    )
+
+
+@pytest.mark.parametrize(
+    ("each", "taken"),
+    [(1, 64), (7, 64), (8, 62), (10, 50), (20, 25), (40, 16), (100, 16)],
+)
+def test_more_shards_are_taken_where_few_events_wait_in_each(workspace, each, taken):
+    """As many as give a full batch and never fewer than a router is content with: the others are left to other routers."""
+    waiting_in(workspace, dict.fromkeys(range(SHARDS), each))
+    with transaction.atomic():
+        assert len(take_shards(SHARDS, 16, 0, 500)) == taken
+        assert held() == taken
+
+
+def test_one_full_shard_among_almost_empty_ones_does_not_make_a_batch(workspace):
+    waiting_in(workspace, {**dict.fromkeys(range(40), 1), 7: 2_000})
+    with transaction.atomic():
+        assert len(take_shards(SHARDS, 16, 0, 500)) == 40
+
+
+def test_what_others_hold_is_passed_over_however_much_of_it_there_is(workspace):
+    """Two routers of a long queue: each has its sixteen."""
+    waiting_in(workspace, dict.fromkeys(range(40), 100))
+    with transaction.atomic():
+        mine = take_shards(SHARDS, 16, 0, 500)
+        theirs = Racer(in_transaction(lambda: take_shards(SHARDS, 16, 0, 500))).result()
+    assert (len(mine), len(theirs)) == (16, 16)
+    assert not set(mine) & set(theirs)
+
+
 def test_two_routers_share_the_shards_between_them(workspace):
     record(workspace, range(1, 200))
     with transaction.atomic():
@@ -178,7 +215,7 @@ def test_shards_are_spread_and_stable():
 
 @pytest.mark.parametrize("analysed", [False, True])
 def test_finding_busy_shards_does_not_read_what_waits(analysed):  # DESIGN 6, each hot index names its query
-    """However many events wait in a shard: a probe of the index for each busy one."""
+    """However many events wait in a shard: a probe of the index for each busy one, and its first few."""
     workspace = make_workspace()
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -187,9 +224,10 @@ def test_finding_busy_shards_does_not_read_what_waits(analysed):  # DESIGN 6, ea
         )
         if analysed:
             cursor.execute("analyze automations_unrouted")
-        assert set(take_shards(SHARDS, 16, 0)) == {0, 1, 2}  # and marks what earlier tests left in the index
-        cursor.execute(f"explain (analyze, buffers, format json) {locks._BUSY}", [0, SHARDS, SHARDS, 0, 16])
+        assert set(take_shards(SHARDS, 16, 0, 500)) == {0, 1, 2}  # and marks what earlier tests left in the index
+        explain = f"explain (analyze, buffers, format json) {locks._BUSY}"
+        without(cursor, locks._SWITCHES, explain, [0, SHARDS, SHARDS, 16, 32, 0, 16, 8_000])
         plan = cursor.fetchone()[0][0]["Plan"]
         transaction.set_rollback(True)
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 60
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 100
     assert plan["Actual Rows"] == 3

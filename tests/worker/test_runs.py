@@ -1,0 +1,122 @@
+"""Runs as a router reads them: which it looks at, and by what index, however many others there are (DESIGN 5.1, 6)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from automations.models import Run
+from automations.worker import runs
+from automations.worker.claim import without
+from automations.worker.copying import array
+from automations.worker.runs import locked, runs_of
+from tests.factories import make_customer, make_workspace
+from tests.worker.living import happen, live, settle
+
+pytestmark = pytest.mark.django_db
+WAIT = "steps: [{id: w, type: wait_until, event: ping}, {type: stop}]"
+MANY = 3_000
+_CROWD = """
+insert into automations_run (workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, mode,
+    status, parked_on, step, seq, attempt, entered_at, started_at, steps_executed, lost, wait_name, wait_key, wait_since)
+select %s, %s, %s, 1000000 + g, c, 'customer', c, '{}', 'live', 'WAITING_FOR_EVENT', 'event', 'w', 1, 0, now(), now(), 0, 0,
+    'ping', 'customer:' || c, 0
+from generate_series(1, %s) g cross join lateral (select (%s::bigint[])[1 + g %% %s] as c) customer
+"""
+
+
+@pytest.fixture
+def workspace():
+    return make_workspace()
+
+
+@pytest.fixture
+def automation(workspace):
+    return live(workspace, WAIT)
+
+
+def waiting(customer):
+    """A run of this customer that waits."""
+    event = happen(customer)
+    settle()
+    return Run.objects.get(event_id=event)
+
+
+def ids_of(customers, with_goals=()):
+    """The candidates by their ids."""
+    found, _ = runs_of([customer.pk for customer in customers], with_goals)
+    return sorted(id for id, _, _ in found)
+
+
+def test_each_unfinished_run_of_the_customers_is_looked_at_and_nobody_elses(workspace, automation):
+    one, other, stranger = (make_customer(workspace) for _ in range(3))
+    expected = [waiting(one).pk, waiting(one).pk, waiting(other).pk]
+    waiting(stranger)
+    assert ids_of([one, other]) == sorted(expected)
+    assert ids_of([]) == []
+
+
+def test_it_is_told_what_they_wait_for_and_on_which_plan(workspace, automation):
+    customer = make_customer(workspace)
+    run = waiting(customer)
+    found, plans = runs_of([customer.pk], [])
+    assert found == [(run.pk, "ping", run.version_id)]
+    assert plans[run.version_id].nodes["w"].id == "w"
+
+
+def test_a_run_that_ended_counts_only_for_a_goal_that_it_has_not_reached(workspace, automation):  # C-11, C-12
+    customer = make_customer(workspace)
+    run = waiting(customer)
+    happen(customer, "ping")
+    settle()
+    assert Run.objects.get(pk=run.pk).ended_at is not None
+    assert ids_of([customer]) == []
+    assert ids_of([customer], [automation.pk]) == [run.pk]
+    assert ids_of([customer], [automation.pk + 1]) == []
+    Run.objects.filter(pk=run.pk).update(goal_reached_at=timezone.now())
+    assert ids_of([customer], [automation.pk]) == []
+
+
+def test_locked_ones_are_read_as_they_are_in_the_order_of_their_ids(workspace, automation):  # DESIGN 5.2, "Lock order"
+    customer = make_customer(workspace)
+    first, second = waiting(customer), waiting(customer)
+    happen(customer, "ping")
+    settle()
+    found = locked([second.pk, first.pk])
+    assert [(run.id, run.status, run.wait_name) for run in found] == [
+        (run.pk, "COMPLETED", None) for run in (first, second)
+    ]
+    assert locked([]) == []
+
+
+def explained(statement, customers):
+    """How the candidates of these customers are looked for."""
+    with connection.cursor() as cursor:
+        parameters = [array([customer.pk for customer in customers]), array([])]
+        without(cursor, runs._SWITCHES, f"explain (analyze, buffers) {statement}", parameters)
+        return "\n".join(line for (line,) in cursor.fetchall())
+
+
+def test_customers_are_looked_up_one_by_one_whatever_else_is_unfinished(workspace, automation):  # DESIGN 6
+    """Where the table was not analysed the planner takes the index of all unfinished runs for the better one, if it may."""
+    people = [make_customer(workspace) for _ in range(20)]
+    version = automation.active_version_id
+    with connection.cursor() as cursor:
+        ids = [customer.pk for customer in people]
+        cursor.execute(_CROWD, [workspace.pk, automation.pk, version, MANY, ids, len(ids)])
+    asked = people[:2]
+    plan = explained(runs._OF_CUSTOMERS, asked)
+    assert "run_of_customer" in plan, plan
+    assert "run_unfinished" not in plan, plan
+    assert _rows_removed(plan) == 0
+    assert len(ids_of(asked)) == 2 * MANY / len(people)
+    may_choose = runs._OF_CUSTOMERS.replace("mode = 'live' offset 0", "mode = 'live'")
+    assert _rows_removed(explained(may_choose, asked)) > MANY / 2  # else `offset 0` is needed no more
+
+
+def _rows_removed(plan):
+    """How many rows were read for nothing."""
+    return sum(int(found) for found in re.findall(r"Rows Removed by [^:]*: (\d+)", plan))
