@@ -171,7 +171,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.ScopePermission"],
     "DEFAULT_THROTTLE_CLASSES": ["accounts.api.throttling.KeyThrottle"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["accounts.api.rendering.AnswerRenderer"],
     "EXCEPTION_HANDLER": "accounts.api.exceptions.handle_exception",
     "UNAUTHENTICATED_USER": None,
 }

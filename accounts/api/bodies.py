@@ -53,9 +53,7 @@ def read_json(raw: bytes) -> Any:
     """Parsed JSON; `malformed`, `duplicate_key` or `too_deep` with the place."""
     text = _text(raw)
     try:
-        data = json.loads(
-            text, object_pairs_hook=_object, parse_float=_decimal, parse_int=_integer, parse_constant=_constant
-        )
+        data = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise Refusal(
             "malformed",
@@ -64,8 +62,9 @@ def read_json(raw: bytes) -> Any:
         ) from None
     except RecursionError:
         raise _too_deep() from None
-    if raw.count(b"{") + raw.count(b"[") > DEEPEST or _SUSPICIOUS.search(raw):
-        _walk(data)
+    suspicious = _SUSPICIOUS.search(raw) is not None
+    if suspicious or raw.count(b"{") + raw.count(b"[") > DEEPEST:
+        _walk(data, suspicious)
     return data
 
 
@@ -110,19 +109,26 @@ def _constant(text: str) -> Any:
     raise Refusal("malformed", f"{text} is no JSON value; send null or a text.", {"value": text})
 
 
-def _walk(data: Any) -> None:
-    """Depth and characters, without recursion."""
+# Made once: that costs more than a small body.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_decimal, parse_int=_integer, parse_constant=_constant
+)
+
+
+def _walk(data: Any, characters: bool) -> None:
+    """Depth, without recursion, and where it is asked for characters: only what is written with a backslash can be refused."""
     level = [data]
     for _ in range(DEEPEST):
         below: list[Any] = []
         for value in level:
             if isinstance(value, dict):
-                for key in value:
-                    _characters(key)
+                if characters:
+                    for key in value:
+                        _characters(key)
                 below += value.values()
             elif isinstance(value, list):
                 below += value
-            elif isinstance(value, str):
+            elif characters and isinstance(value, str):
                 _characters(value)
         if not below:
             return

@@ -33,7 +33,7 @@ TRY_LOCK = "select pg_try_advisory_xact_lock(hashtextextended(%s, 33))"
 
 def key_of(request: Request) -> str | None:
     """The key sent with the request, None without one; `invalid` when it is empty or too long."""
-    key = request.headers.get("Idempotency-Key")
+    key: str | None = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         return None
     if not 0 < len(key) <= LONGEST_KEY or not key.isprintable():

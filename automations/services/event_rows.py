@@ -67,6 +67,22 @@ with input as materialized (
 )
 select workspace_id, source, key, id from recorded
 """
+# The same for one, which is what most requests bring: without arrays, order and joins it costs the server half.
+_INSERT_ONE = f"""
+with recorded as (
+    insert into automations_event (id, {_EVENT})
+    values (nextval('automations_event_id_seq'), %s::bigint, %s::text, %s::text, %s::text, %s::text, %s::bigint, %s::jsonb, %s::text,
+        %s::bigint, %s::int, coalesce(%s::timestamptz, onward_now()), %s::int, %s::bigint)
+    on conflict (workspace_id, source, key) do nothing
+    returning id, workspace_id, recorded_at, shard
+), queue as (
+    insert into automations_unrouted (shard, event_id, workspace_id) select shard, id, workspace_id from recorded
+), content as (
+    insert into automations_event_content (event_id, recorded_at, workspace_id, payload, snapshot)
+    select id, recorded_at, workspace_id, %s::json, %s::json from recorded
+)
+select id from recorded
+"""
 _IDS = """
 select nextval('automations_event_id_seq'), (select onward_now()), statement_timestamp() from generate_series(1, %s)
 """
@@ -86,6 +102,10 @@ def write(rows: Sequence[Row]) -> dict[Key, int]:
 def _insert(rows: Sequence[Row]) -> dict[Key, int]:
     """One statement, which waits for whoever is writing one of them and leaves out what is there (TRG-50)."""
     with prepared() as cursor:
+        if len(rows) == 1:
+            cursor.execute(_INSERT_ONE, [None if value is None else str(value) for value in rows[0]])
+            found = cursor.fetchone()
+            return {} if found is None else {rows[0].once: found[0]}
         cursor.execute(_INSERT, arrays(rows))
         return {(workspace, source, key): id for workspace, source, key, id in cursor.fetchall()}
 

@@ -48,8 +48,7 @@ class NewEvent:
         return self.workspace_id, self.source, self.key
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """The event's id, and whether it was there before."""
 
     id: int

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from accounts.api.serializers import unknown_key
 from accounts.errors import Refusal
@@ -25,16 +24,14 @@ _NAME = re.compile(r"[a-z][a-z0-9_.]{0,99}", re.ASCII)
 _FIELDS = {"externalId": "external_id", "timeZone": "time_zone"}
 
 
-@dataclass(frozen=True, slots=True)
-class GivenCustomer:
+class GivenCustomer(NamedTuple):
     """How an event names its customer, and what is known of it in case it is new."""
 
     refs: Sequence[Ref]
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Posted:
+class Posted(NamedTuple):
     """One event as it was sent. `place` is where it stands in the request: `events[3].`, or nothing for a single one."""
 
     place: str
@@ -150,7 +147,7 @@ def _customer(value: Any, path: str) -> GivenCustomer | None:
     if value is None:
         return None
     if isinstance(value, str) and (number := read_id("cus", value)) is not None:
-        return GivenCustomer([number])
+        return GivenCustomer([number], {})
     if not isinstance(value, dict):
         _wrong(path, 'is written as “cus_7”, {"externalId": "…"} or {"email": "…"}')
     for key in value:

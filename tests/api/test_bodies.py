@@ -175,3 +175,20 @@ def test_our_own_fault_is_logged_and_says_nothing(
     assert (answer.status_code, answer.json()["code"]) == (500, "server_error")
     assert "secret of the house" not in answer.content.decode()
     assert "secret of the house" in caplog.text
+
+
+def test_many_plain_values_are_deep_or_not_by_their_nesting_alone() -> None:
+    # a list of events has more brackets than the depth allowed
+    assert len(read_json(b'{"events": [' + b",".join([b'{"a": [1]}'] * 500) + b"]}")["events"]) == 500
+    deep = b"[" * bodies.DEEPEST + b"]" * bodies.DEEPEST
+    assert read_json(deep) is not None
+    with pytest.raises(Refusal) as refused:
+        read_json(b"[" + deep + b"]")
+    assert refused.value.code == "too_deep"
+
+
+@pytest.mark.parametrize("text", [b'"\\u0000"', b'"\\ud800"', b'{"\\u0000": 1}', b'{"a": {"\\udfff": 1}}'])
+def test_a_bad_character_among_many_values_is_found(text: bytes) -> None:
+    with pytest.raises(Refusal) as refused:
+        read_json(b"[" + b",".join([b"{}"] * 100 + [text]) + b"]")
+    assert refused.value.code == "malformed"

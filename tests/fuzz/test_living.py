@@ -32,8 +32,8 @@ class TestPlanted:
     def test_an_event_that_leaves_the_queue_before_it_is_routed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         plain = intake.record_events
 
-        def losing(events: Any) -> Any:
-            recorded = plain(events)
+        def losing(events: Any, *known: Any) -> Any:
+            recorded = plain(events, *known)
             if events[0].name == "sign":
                 event = events[0]
                 queue.leave([(shard_of(event.workspace_id, event.subjects["customer"]), recorded[0].id)])
