@@ -20,6 +20,7 @@ MOST_BYTES = 64 * 1024  # of one event
 OBJECTS = ("invoice", "subscription", "payment", "delivery")
 KEYS = ["id", "name", "customer", *OBJECTS, "payload", "occurredAt"]
 CUSTOMER_KEYS = ["id", "externalId", "email", "name", "segment", "plan", "country", "timeZone", "locale", "metadata"]
+_KEYS, _CUSTOMER_KEYS = frozenset(KEYS), frozenset(CUSTOMER_KEYS)
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,99}", re.ASCII)
 _FIELDS = {"externalId": "external_id", "timeZone": "time_zone"}
 
@@ -68,9 +69,8 @@ def read_events(body: Any) -> list[Posted]:
 def _event(data: Any, place: str) -> Posted:
     if not isinstance(data, dict):
         _wrong(place.rstrip("."), "must be an object")
-    for key in data:
-        if key not in KEYS:
-            raise unknown_key(str(key), KEYS, place.rstrip("."))
+    if not data.keys() <= _KEYS:
+        raise unknown_key(next(str(key) for key in data if key not in _KEYS), KEYS, place.rstrip("."))
     payload = {} if data.get("payload") is None else data["payload"]
     if not isinstance(payload, dict):
         _wrong(f"{place}payload", "must be an object")
@@ -92,9 +92,7 @@ def _wrong(path: str, message: str) -> NoReturn:
 
 def _refuse_large(payload: Mapping[str, Any], place: str) -> None:
     """A payload of few plain values need not be measured."""
-    if len(payload) <= 32 and all(
-        isinstance(value, (int, type(None))) or _is_short(value) for value in payload.values()
-    ):
+    if len(payload) <= 32 and all(map(_is_short, payload.values())):
         return
     size = len(dumps(payload).encode())
     if size > MOST_BYTES:
@@ -103,7 +101,7 @@ def _refuse_large(payload: Mapping[str, Any], place: str) -> None:
 
 
 def _is_short(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 256
+    return len(value) <= 256 if isinstance(value, str) else value is None or isinstance(value, int)
 
 
 def _name(value: Any, path: str) -> str:
@@ -150,9 +148,8 @@ def _customer(value: Any, path: str) -> GivenCustomer | None:
         return GivenCustomer([number], {})
     if not isinstance(value, dict):
         _wrong(path, 'is written as “cus_7”, {"externalId": "…"} or {"email": "…"}')
-    for key in value:
-        if key not in CUSTOMER_KEYS:
-            raise unknown_key(str(key), CUSTOMER_KEYS, path)
+    if not value.keys() <= _CUSTOMER_KEYS:
+        raise unknown_key(next(str(key) for key in value if key not in _CUSTOMER_KEYS), CUSTOMER_KEYS, path)
     fields = {_FIELDS.get(str(key), str(key)): item for key, item in value.items() if key != "id"}
     return GivenCustomer(_customer_refs(value, path), fields)
 

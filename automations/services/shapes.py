@@ -89,27 +89,32 @@ def paths_of(payload: Mapping[str, Any]) -> dict[str, str]:
 
 def _walk(value: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[str, str]]:
     for key, item in value.items():
-        path = f"{above}{key}"
-        if isinstance(item, Mapping) and depth < DEEPEST:
-            yield path, "object"
+        path, kind = f"{above}{key}", _type(item)
+        yield path, kind
+        if kind == "object" and depth < DEEPEST:
             yield from _walk(item, f"{path}.", depth + 1)
-        else:
-            yield path, _type(item)
+
+
+#: What most values are, told by their type alone.
+_PLAIN: dict[type, str] = dict.fromkeys((int, float, Decimal), "number") | {
+    bool: "boolean",
+    list: "list",
+    dict: "object",
+    type(None): "null",
+}
 
 
 def _type(value: Any) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float, Decimal)):
-        return "number"
-    if isinstance(value, (list, tuple)):
-        return "list"
-    if isinstance(value, Mapping):
-        return "object"
+    plain = _PLAIN.get(type(value))
+    if plain is not None:
+        return plain
     if isinstance(value, datetime) or (isinstance(value, str) and _is_time(value)):
         return "time"
-    return "text" if isinstance(value, str) else "null"
+    for kind, name in ((str, "text"), ((int, float, Decimal), "number"), ((list, tuple), "list"), (Mapping, "object")):
+        if isinstance(value, kind):
+            return name
+    return "null"
 
 
 def _is_time(text: str) -> bool:
-    return as_moment(text, UTC) is not None
+    return text[:1].isdigit() and as_moment(text, UTC) is not None
