@@ -31,7 +31,8 @@ MANAGE = [sys.executable, str(ROOT / "manage.py")]
 
 
 def environment(url: str, **more: str) -> dict[str, str]:
-    """What a process of a storm gets. `CHAOS_CLOCK`: seconds by which its host's clock is wrong."""
+    """What a process of a storm gets. `CHAOS_CLOCK`: seconds by which its host's clock is wrong; `CHAOS_CLOCK_FILE`: where they stand,
+    to be changed while it works."""
     return {
         **os.environ,
         **KEYS,

@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import random
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +32,8 @@ from tests.factories import make_customer, make_workspace
 from tests.worker.living import happen, live
 
 pytestmark = pytest.mark.django_db(transaction=True)
+JUMPS = (120, 0, -120, 0)  # seconds by which a clock is off, one after the other
+LOOKS = 0.05  # seconds, as in `site`
 SECONDS = 120  # until something is held to have come to a stop, on the busiest machine
 CALLS = """
 steps:
@@ -90,10 +94,83 @@ def test_leases_and_timers_follow_the_clock_of_the_database(
     automation = begin(receiver, 40)
     hosts = [workers(database_url, 1, CHAOS_CLOCK=clock, CHAOS_WITHOUT=taken_away) for clock in ("120", "-120")]
     with up(*hosts):
-        until(lambda: finished(automation) or bool(taken_away and stolen()))
+        until(lambda: more(automation) if taken_away else finished(automation))
     assert bool(stolen()) == bool(taken_away)
     if not taken_away:
         judge_calls(automation, receiver)
+
+
+class Clock:
+    """The clock of one host, which is set while its processes look at it."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.jump(0)
+
+    def jump(self, seconds: float) -> None:
+        """At once for all of them: they never find half a number."""
+        new = self._file.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.replace(self._file)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"CHAOS_CLOCK_FILE": str(self._file)}
+
+
+@pytest.mark.parametrize("taken_away", ["", "database_time"])
+def test_leases_and_timers_stand_when_the_clocks_of_hosts_jump(
+    database_url: str, receiver: Receiver, tmp_path: Path, taken_away: str
+) -> None:
+    """Two hosts at work: whenever the receiver has got some more calls, the clock of one goes two minutes ahead, right again, two
+    minutes back, right again; the other's stands where the first one's will stand next. There is work until each has been had."""
+    automation = begin(receiver, 40)
+    clocks = [Clock(tmp_path / name) for name in ("one", "other")]
+    calls = [0]  # how many there were at each turn
+
+    def done() -> bool:
+        if receiver.record.acts.total() > calls[-1] + 2:
+            calls.append(receiver.record.acts.total())
+            for number, clock in enumerate(clocks):
+                clock.jump(JUMPS[(len(calls) + number) % len(JUMPS)])
+        if taken_away:
+            return more(automation)
+        if finished(automation) and len(calls) <= len(JUMPS):
+            more(automation)
+        return finished(automation)
+
+    hosts = [workers(database_url, 1, CHAOS_WITHOUT=taken_away, **clock.variables) for clock in clocks]
+    with up(*hosts):
+        until(done)
+    assert bool(stolen()) == bool(taken_away)
+    if not taken_away:
+        assert len(calls) > len(JUMPS)
+        judge_calls(automation, receiver)
+
+
+def test_a_clock_jumps_under_a_process_that_looks_at_it(tmp_path: Path) -> None:
+    clock = Clock(tmp_path / "clock")
+    look = "import time, datetime; print(time.time(), datetime.datetime.now(datetime.UTC).timestamp(), flush=True)"
+    code = f"import sys\nfor _ in sys.stdin:\n time.sleep({2 * LOOKS})\n {look}".replace(
+        "import sys", "import sys, time"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, env=environment("", **clock.variables), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for seconds in (0, 120, -120, 0):
+            clock.jump(seconds)
+            print(file=process.stdin, flush=True)
+            shown = [float(text) - time.time() for text in process.stdout.readline().split()]
+            assert [round(off / 100) * 100 for off in shown] == [round(seconds / 100) * 100] * 2
+
+
+def more(automation: Automation) -> bool:
+    """Work goes on until one host is seen to steal what the other does."""
+    happen(make_customer(automation.workspace), payload={"number": 0})
+    return bool(stolen())
 
 
 def stolen() -> int:
