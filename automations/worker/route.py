@@ -33,13 +33,16 @@ from automations.worker.runs import locked, runs_of
 log = logging.getLogger(__name__)
 # More shards are held only where so many have too few events for a full batch: other routers shall find some as well.
 ENOUGH_SHARDS = 16
-MOST_EVENTS = 500  # but what comes in between finding shards and reading them is taken along
+MOST_EVENTS = 500
 _COLUMNS = """e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text,
     e.workspace_id, e.only_automation, e.recorded_at, e.shard"""
 _CONTENT = "left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at"
+# Of each shard its oldest, and of all of them the oldest: what is left out of a shard is younger than what is taken.
 _OLDEST = f"""
-select {_COLUMNS} from unnest(%s::int[]) s cross join lateral (
-    select event_id from automations_unrouted where shard = s order by event_id limit %s) u
+select {_COLUMNS} from (
+    select oldest.event_id from unnest(%s::int[]) s cross join lateral (
+        select event_id from automations_unrouted where shard = s order by event_id limit %s) oldest
+    order by oldest.event_id limit %s) u
 join automations_event e on e.id = u.event_id {_CONTENT} order by e.id
 """
 _THESE = f"""
@@ -94,7 +97,7 @@ def _oldest() -> list[Occurrence]:
     shards = take_shards(SHARDS, ENOUGH_SHARDS, os.getpid() * 7 % SHARDS, MOST_EVENTS)
     if not shards:
         return []
-    return _fetch(_OLDEST, [shards, MOST_EVENTS // min(len(shards), ENOUGH_SHARDS)])
+    return _fetch(_OLDEST, [shards, MOST_EVENTS // min(len(shards), ENOUGH_SHARDS), MOST_EVENTS])
 
 
 def _these(ids: Sequence[int]) -> list[Occurrence]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 
 import pytest
@@ -179,6 +180,28 @@ def test_two_routers_route_each_event_once(workspace):
     assert Routed.objects.count() == Event.objects.count()
 
 
+def test_a_batch_is_no_greater_where_the_first_shards_are_emptier_than_the_others(workspace, monkeypatch):
+    """More shards are taken than would have been enough, and of each event that is left no younger one of its shard is routed."""
+    monkeypatch.setattr(route, "ENOUGH_SHARDS", 1)
+    monkeypatch.setattr(route, "MOST_EVENTS", 20)
+    automation = on(workspace, SIGN)
+    people = {}
+    while len(people) < 10:
+        who = make_customer(workspace)
+        people.setdefault(_shard(who), who)
+    route_all()
+    emptiest = min(people, key=lambda shard: (shard - os.getpid() * 7) % SHARDS)  # where this router begins
+    events = [happen(who) for turn in range(5) for shard, who in people.items() if turn == 0 or shard != emptiest]
+    before = waiting()
+    assert route_batch() == 20
+    left = waiting()
+    for shard in people:
+        gone = [id for where, id in before - left if where == shard]
+        assert max(gone, default=0) < min((id for where, id in left if where == shard), default=max(events) + 1)
+    route_all()
+    assert sorted(run.event_id for run in runs(automation)) == events
+
+
 def test_a_batch_is_read_by_its_keys_whatever_waits(workspace):  # DESIGN 6, each hot index names its query
     """Where the planner takes the indexes for dear, as it does before the first ANALYZE, it reads the tables whole if left alone."""
     with connection.cursor() as cursor:
@@ -195,7 +218,7 @@ def test_a_batch_is_read_by_its_keys_whatever_waits(workspace):  # DESIGN 6, eac
         cursor.execute("set local random_page_cost = 1000")
         ids = f"{{{','.join(map(str, range(1, 501)))}}}"
         for statement, switches, parameters in (
-            (route._OLDEST, route._SWITCHES, [list(range(16)), 31]),
+            (route._OLDEST, route._SWITCHES, [list(range(16)), 31, 500]),
             (queue._LEAVE, queue._SWITCHES, [ids, ids]),
         ):
             without(cursor, switches, f"explain {statement}", parameters)
