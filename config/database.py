@@ -21,9 +21,9 @@ SILENCE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 
 UNHEARD = 30_000  # milliseconds that something sent may stay without an acknowledgement
 CLIENT_ALIVE = {"connect_timeout": 10, "keepalives": 1, **SILENCE, "tcp_user_timeout": UNHEARD}
 SERVER_ALIVE = {**{f"tcp_{name}": value for name, value in SILENCE.items()}, "tcp_user_timeout": UNHEARD}
-PREPARED = {
-    "prepare_threshold": 5
-}  # psycopg's own; for the cursors of `accounts.prepared`, since Django's prepare nothing
+# The statements of `accounts.prepared` are prepared when they are made for the sixth time, as is psycopg's own rule; Django's cursors
+# prepare nothing. A pooler in transaction mode must know of prepared statements; for one that does not an operator says `none`.
+PREPARE_AFTER = 5
 WORKER_COMMANDS = {"work", "qcluster"}
 WEB_COMMANDS = {"runserver"}
 
@@ -59,12 +59,20 @@ def parse_database_url(text: str) -> Database:
     if not name or "/" in name:
         raise ValueError("must end with the name of one database, as in postgres://user@host/onward")
     options = dict(parse_qsl(parts.query))
+    _prepare_after(options)
     try:
         port = str(parts.port or "")
     except ValueError as error:
         raise ValueError("the port must be a number up to 65535") from error
     host = options.pop("host", "") or unquote(_host(parts.netloc))
     return Database(name, unquote(parts.username or ""), unquote(parts.password or ""), host, port, options)
+
+
+def _prepare_after(options: dict[str, str]) -> int | None:
+    said = options.get("prepare_threshold", str(PREPARE_AFTER))
+    if said != "none" and not (said.isascii() and said.isdigit()):
+        raise ValueError("prepare_threshold must be a number, or none where a pooler knows no prepared statements")
+    return None if said == "none" else int(said)
 
 
 def _host(netloc: str) -> str:
@@ -92,7 +100,8 @@ def _as_options(parameters: dict[str, int]) -> str:
 
 def connection_settings(database: Database, kind: str) -> dict[str, Any]:
     """Django's `DATABASES["default"]`. No pool: every process that forks would share its sockets (STACK 3)."""
-    options: dict[str, Any] = {"application_name": f"onward-{kind}", **CLIENT_ALIVE, **PREPARED, **database.options}
+    options: dict[str, Any] = {"application_name": f"onward-{kind}", **CLIENT_ALIVE, **database.options}
+    options["prepare_threshold"] = _prepare_after(database.options)
     said = (_as_options(SERVER_ALIVE), database.options.get("options", ""), _as_options(SESSION_LIMITS[kind]))
     options["options"] = " ".join(part for part in said if part)
     return {

@@ -211,6 +211,20 @@ class TestConnections:
         said = options["options"]
         assert said.index("tcp_keepalives_idle=15") < said.index("tcp_keepalives_idle=600")  # the later one counts
 
+    @pytest.mark.parametrize(
+        ("said", "found"), [("", 5), ("?prepare_threshold=none", None), ("?prepare_threshold=0", 0)]
+    )
+    def test_a_pooler_that_knows_no_prepared_statements_is_given_none(self, said: str, found: int | None) -> None:
+        database = parse_database_url(f"postgres://u@h/x{said}")
+        assert connection_settings(database, "web")["OPTIONS"]["prepare_threshold"] == found
+        again = parse_database_url(database.as_url())
+        assert connection_settings(again, "web")["OPTIONS"]["prepare_threshold"] == found
+
+    @pytest.mark.parametrize("said", ["never", "-1", "5.0"])
+    def test_another_threshold_is_refused_at_once(self, said: str) -> None:
+        with pytest.raises(ValueError, match="prepare_threshold must be a number, or none"):
+            parse_database_url(f"postgres://u@h/x?prepare_threshold={said}")
+
     def test_connections_last_and_are_checked_and_never_pooled(self) -> None:
         found = connection_settings(Database("x", options={"sslmode": "require"}), "web")
         assert (found["CONN_MAX_AGE"], found["CONN_HEALTH_CHECKS"]) == (600, True)
