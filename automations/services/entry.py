@@ -21,9 +21,11 @@ from automations.services import run_rows
 from automations.services.events import NewEvent, load_events, record_events, shard_of, short
 from automations.worker import bell, queue
 from automations.worker.batch import Decision, Listening, LiveRun, Occurrence
+from automations.worker.claim import without
+from automations.worker.copying import arrays
 from automations.worker.gates import Known, early, entry_key, late
 from automations.worker.hearing import read_listening
-from automations.worker.knowing import know
+from automations.worker.knowing import KEY_SWITCHES, know
 from automations.worker.locks import hold_shards
 
 # A key whose run has ended is free for a rule that asks only for unfinished ones: `once` in an earlier version left it. It is
@@ -132,9 +134,9 @@ def _take_keys(cursor: Any, entries: Entries) -> None:
         return
     left = [(*row, entries.known.left[row[1:]]) for item in wanted if (row := _key_of(item))[1:] in entries.known.left]
     if left:
-        cursor.execute(_LEFT, [list(column) for column in zip(*sorted(set(left)), strict=True)])
+        without(cursor, KEY_SWITCHES, _LEFT, arrays(sorted(set(left))))
     rows = [(*_key_of(item), item.run.id, item.once) for item in wanted]
-    cursor.execute(_ENTRIES, [list(column) for column in zip(*sorted(rows), strict=True)])
+    cursor.execute(_ENTRIES, arrays(sorted(rows)))
     taken = {tuple(row) for row in cursor.fetchall()}
     for item in wanted:
         if (item.run.automation_id, item.key) not in taken:

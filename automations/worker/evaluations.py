@@ -9,6 +9,7 @@ from django.db import connection
 
 from automations.services.jsontext import dumps
 from automations.worker.batch import Evaluated, Occurrence
+from automations.worker.copying import arrays
 
 _WRITE = """
 insert into automations_evaluation (event_id, recorded_at, workspace_id, decisions, values)
@@ -37,7 +38,7 @@ def write(evaluated: Sequence[Evaluated]) -> None:
         for item in evaluated
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, [list(column) for column in zip(*rows, strict=True)])
+        cursor.execute(_WRITE, arrays(rows))
 
 
 def _decisions(item: Evaluated) -> list[Mapping[str, Any]]:

@@ -10,7 +10,8 @@ from django.db import connection
 
 from accounts.services.merged import survivors_of
 from automations.worker.batch import Listening, Occurrence
-from automations.worker.copying import array
+from automations.worker.claim import without
+from automations.worker.copying import array, arrays
 from automations.worker.gates import Known, entry_key
 from automations.worker.hearing import Audience
 from automations.worker.reading import Reader
@@ -90,6 +91,8 @@ from unnest(%s::bigint[], %s::bigint[], %s::text[], %s::boolean[]) v (workspace_
 join automations_entry e on e.workspace_id = v.workspace_id and e.automation_id = v.automation_id and e.key = v.key
 left join automations_run r on r.id = e.run_id
 """
+# Without the switches the planner may read all keys that were ever kept.
+KEY_SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 Keys = dict[tuple[int, str], int]
 
 
@@ -103,7 +106,7 @@ def _entries(pairs: Sequence[tuple[Listening, Occurrence]]) -> tuple[Keys, Keys]
     if not wanted:
         return {}, {}
     with connection.cursor() as cursor:
-        cursor.execute(_TAKEN, [list(column) for column in zip(*sorted(wanted), strict=True)])
+        without(cursor, KEY_SWITCHES, _TAKEN, arrays(sorted(wanted)))
         rows = cursor.fetchall()
     taken = {(automation, key): run for automation, key, run, counts in rows if counts}
     return taken, {(automation, key): run for automation, key, run, counts in rows if not counts}

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connection
 
 from automations.models import Entry
+from automations.services import entry
 from automations.services.cancel import end_runs
+from automations.worker import knowing
+from automations.worker.claim import without
+from automations.worker.copying import arrays
 from tests.factories import make_customer, make_workspace
 from tests.worker.living import happen
 from tests.worker.routing import gate, occur, on, route_all, runs
@@ -103,3 +108,39 @@ def test_a_key_left_by_once_does_not_stop_a_later_version_that_asks_for_one_at_a
     occur(customer)
     assert len(runs(automation)) == 2
     assert Entry.objects.get(automation=automation).run_id == runs(automation)[-1].pk
+
+
+def test_keys_are_looked_up_by_their_index_however_many_were_kept(
+    workspace, customer
+):  # DESIGN 6, each hot index names its query
+    """Where the planner takes the index for dear, as it does before the first ANALYZE, it reads all of them if left alone."""
+    automation = on(workspace, "type: event, event: sign", "settings: {reentry: once}")
+    kept = (Entry(workspace=workspace, automation=automation, key=f"customer:{n}", run_id=n) for n in range(1, 2_001))
+    Entry.objects.bulk_create(kept)
+    asked = [(workspace.pk, automation.pk, f"customer:{n}") for n in range(1, 11)]
+    statements = (
+        (knowing._TAKEN, arrays([(*row, True) for row in asked])),
+        (entry._LEFT, arrays([(*row, number) for number, row in enumerate(asked, 1)])),
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("set local random_page_cost = 1000")
+        for statement, parameters in statements:
+            without(cursor, knowing.KEY_SWITCHES, f"explain {statement}", parameters)
+            plan = _text(cursor)
+            assert "Seq Scan" not in plan, plan
+            cursor.execute(f"explain {statement}", parameters)
+            assert "Seq Scan" in _text(cursor)  # else the switches are needed no more
+
+
+def _text(cursor):
+    return "\n".join(line for (line,) in cursor.fetchall())
+
+
+def test_a_key_with_every_sign_that_an_array_gives_a_meaning_is_kept_and_found(workspace, customer):  # RUN-23
+    """Keys are made of names and numbers today; what writes them must not depend on it."""
+    automation = on(workspace, "type: event, event: sign", "settings: {reentry: once}")
+    odd = 'a "b", {c} \\ %s NULL'
+    with connection.cursor() as cursor:
+        cursor.execute(entry._ENTRIES, arrays([(workspace.pk, automation.pk, odd, 1, True)]))
+        cursor.execute(knowing._TAKEN, arrays([(workspace.pk, automation.pk, odd, True)]))
+        assert cursor.fetchall() == [(automation.pk, odd, 1, True)]
