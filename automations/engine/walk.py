@@ -98,6 +98,8 @@ class Walk:
         run = self.run
         if run.parked_on in ("timer", "event"):
             self._answer = TimerDue
+            if run.due_at is not None:  # it has come, also where the clock was set back since it was seen to (T1)
+                self.now = max(self.now, run.due_at)
         elif run.answer is not None:
             self._answer = run.answer
         run.parked_on = run.wait_name = run.wait_key = run.answer = None
@@ -387,7 +389,8 @@ class Walk:
     def _end(self, status: str, reason: str) -> None:
         run = self.run
         states.check_transition("due", status)
-        run.status, run.end_reason, run.ended_at = status, reason, self.now
+        # The database's clock may have been set back since the run began (RELIABILITY 13); none ends before its start.
+        run.status, run.end_reason, run.ended_at = status, reason, max(self.now, run.started_at)
         run.parked_on = run.due_at = run.entered_at = run.wait_name = run.wait_key = None
         self._close()
 
@@ -410,8 +413,9 @@ class Walk:
             seq, iteration = frames.visit_of(node.id, seq), frames.iteration(node.id)
         started = run.entered_at or self.now
         flags = FALLBACK if node.fallback else 0
+        ended = max(self.now, started)  # as in `_end`
         record = Record(
-            run.id, seq, run.attempt, node.id, node.node.type, status, port, started, self.now, input, output, error
+            run.id, seq, run.attempt, node.id, node.node.type, status, port, started, ended, input, output, error
         )
         record.warnings, record.iteration, record.flags = self._warnings(), iteration, flags
         self.rows.append(record)

@@ -9,11 +9,13 @@ import pytest
 from automations.engine import states
 from automations.engine.definition import ExitSpec, Settings
 from automations.engine.moves import Apply
+from automations.engine.outcomes import Done
 from automations.engine.plan import PlanError, compile_plan
 from automations.engine.walk import STEP_LIMIT
 from tests.engine.worlds import NOW, RECORDS, REGISTRY, chain, new_run, node, plan_of, play, steps_of, walk_once
 
 NEXT_PASS = NOW + timedelta(minutes=5)
+BACK = NOW - timedelta(minutes=1)
 
 
 def mails(count: int) -> list:
@@ -198,3 +200,26 @@ def test_a_definition_that_cannot_be_walked_is_refused_in_words():
         compile_plan(chain(node("x", "teleport")), REGISTRY)
     with pytest.raises(PlanError, match="cannot be run"):
         compile_plan(chain(node("c", "condition", if_="1 ==")), REGISTRY)
+
+
+def test_a_run_whose_clock_was_set_back_ends_no_sooner_than_it_began():  # RELIABILITY 13
+    definition = chain(*mails(1))
+    walk, _ = walk_once(definition, new_run(plan_of(definition)), BACK)
+    assert (walk.run.status, walk.run.ended_at) == ("COMPLETED", NOW)
+
+
+def test_a_step_ends_no_sooner_than_it_began_and_a_delay_no_sooner_than_it_was_due():  # RELIABILITY 13, T1
+    definition = chain(node("d", "delay", duration="5m"))
+    walk, _ = walk_once(definition, new_run(plan_of(definition)))
+    due = walk.run.due_at
+    walk, _ = walk_once(definition, walk.run, BACK)  # claimed when it was due, and set back before it was walked
+    assert [(row.started_at, row.ended_at) for row in walk.rows] == [(NOW, due)]
+    assert walk.run.ended_at == due
+
+
+def test_an_answer_after_the_clock_was_set_back_leaves_no_step_of_negative_length():  # RELIABILITY 13
+    definition = chain(node("c", "call", text="x"))
+    walk, _ = walk_once(definition, new_run(plan_of(definition)))
+    walk.run.answer = Done({})
+    walk, _ = walk_once(definition, walk.run, BACK)
+    assert [(row.started_at, row.ended_at) for row in walk.rows] == [(NOW, NOW)]
