@@ -207,7 +207,7 @@ def _stored(run: Run) -> SafeString:
     plain = {
         "status": run.status, "parked on": run.parked_on, "end reason": run.end_reason, "step": run.step,
         "visit": run.seq, "tries of it": run.attempt, "wait name": run.wait_name, "wait key": run.wait_key,
-        "events after": run.wait_since, "workers lost": run.lost or None,
+        "routed from": run.wait_since, "workers lost": run.lost or None,
     }  # fmt: skip
     times = {"due": run.due_at, "entered": run.entered_at, "recorded": run.recorded_at}
     rows = [(name, code(str(value))) for name, value in plain.items() if value is not None]

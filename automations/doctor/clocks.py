@@ -39,9 +39,9 @@ CHECKS = [
         WHERE state = 'ACTIVE' AND trigger_key = 'schedule' AND next_fire_at IS NULL
         """,
     ),
-    # Only waits without a filter: SQL cannot judge one. Times are compared across two clocks, which is sound while evaluation time
-    # is not behind real time: what was routed after the evaluation time of the entry was routed after the entry. A record that
-    # took another one in has runs which could not hear its events before.
+    # Only waits without a filter: SQL cannot judge one. For a wait of the release before, which knows no number, times are compared
+    # across two clocks; that is sound while evaluation time is not behind real time: what was routed after the evaluation time of the
+    # entry was routed after the entry. A record that took another one in has runs which could not hear its events before.
     Check(
         "W1",
         "No run waits for an event that was routed after its wait began",
@@ -51,13 +51,14 @@ CHECKS = [
         JOIN automations_event e ON e.workspace_id = r.workspace_id AND e.customer_id = r.customer_id
             AND e.name = r.wait_name AND e.id <> r.event_id
             AND e.subjects ->> split_part(r.wait_key, ':', 1) = split_part(r.wait_key, ':', 2)
-        JOIN automations_routed m ON m.event_id = e.id AND m.routed_at > r.entered_at
+        JOIN automations_routed m ON m.event_id = e.id
+            AND CASE WHEN r.wait_since IS NULL THEN m.routed_at > r.entered_at ELSE m.number >= r.wait_since END
         WHERE r.wait_name IS NOT NULL AND r.mode = 'live' AND r.wait_name NOT IN ('email_opened', 'email_clicked')
             AND NOT EXISTS (SELECT 1 FROM automations_secondlook s WHERE s.run_id = r.id)
             AND EXISTS (SELECT 1 FROM jsonb_array_elements(v.definition -> 'nodes') n
                 WHERE n ->> 'id' = r.step AND n -> 'config' ->> 'filter' IS NULL)
             AND NOT EXISTS (SELECT 1 FROM accounts_customer m WHERE m.merged_into_id = r.customer_id)
-            AND (SELECT clock_offset FROM accounts_installation) >= interval '0'
+            AND (r.wait_since IS NOT NULL OR (SELECT clock_offset FROM accounts_installation) >= interval '0')
         """,
     ),
     Check(

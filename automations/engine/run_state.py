@@ -36,6 +36,7 @@ class RunState:
     answered_input: Mapping[str, Any] | None = None  # what the delivery had been asked to do, for the log
     wait_name: str | None = None
     wait_key: str | None = None
+    wait_since: int | None = None  # from which routed event on a wait of this turn is concerned
     steps_executed: int = 0
     end_reason: str | None = None
     error: Mapping[str, Any] | None = None

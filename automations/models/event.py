@@ -82,6 +82,10 @@ class Routed(models.Model):
     event = models.OneToOneField(Event, models.DO_NOTHING, primary_key=True, related_name="routed", db_constraint=False)
     workspace_id = models.BigIntegerField()
     routed_at = models.DateTimeField()  # real time, at the end of the routing transaction
+    # The order of these ends, whatever the clock does. None: routed before there were numbers.
+    number = models.BigIntegerField(
+        null=True, db_default=models.Func(models.Value("automations_routed_number"), function="nextval")
+    )
 
 
 class EventContent(models.Model):

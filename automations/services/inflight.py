@@ -6,7 +6,8 @@ chunks: behind the commit of the request as far as it goes, then by the workers,
 nothing. An enrolment is a mark as well: how far it has come.
 
 What a hold freezes stands in `run.held`: `{by, status, parkedOn, dueAt, remaining, waitName, waitKey, deafSince}`, `remaining` in
-seconds of the evaluation clock, counted from the pause, `deafSince` the real time since which events did not find it waiting.
+seconds of the evaluation clock, counted from the pause, `deafSince` the real time since which events did not find it waiting; the
+row's own `wait_since` says the same by the order of routing, and decides where it is known.
 A run that stands on a delivery has no clock: it keeps its row, and the mark alone stops it when the delivery settles.
 """
 
@@ -117,6 +118,8 @@ def freeze(run_ids: Sequence[int], since: datetime | None) -> None:
                     'remaining', extract(epoch FROM run.due_at - %s::timestamptz), 'waitName', run.wait_name,
                     'waitKey', run.wait_key, 'deafSince', coalesce(
                         (SELECT created_at FROM automations_secondlook AS look WHERE look.run_id = run.id), now())),
+                wait_since = CASE WHEN EXISTS (SELECT FROM automations_secondlook AS look WHERE look.run_id = run.id)
+                    THEN run.wait_since ELSE (SELECT last_value + is_called::int FROM automations_routed_number) END,
                 status = 'RUNNING', parked_on = 'hold', due_at = NULL, wait_name = NULL, wait_key = NULL
             WHERE run.id = ANY(%s)
             """,

@@ -13,9 +13,11 @@ from django.db import connection
 from automations.engine.run_state import RunState
 from automations.worker.answers import decode
 
+# The number that the routers give next, as it was when the turn began: a wait of this turn is looked over from there (second look).
+NEXT_NUMBER = "(SELECT last_value + is_called::int FROM automations_routed_number)"
 _COLUMNS = (
     "id, workspace_id, automation_id, version_id, event_id, customer_id, subjects::text, mode, status, parked_on, due_at, step, "
-    "seq, attempt, entered_at, state::text, answer::text, started_at, steps_executed, lost"
+    f"seq, attempt, entered_at, state::text, answer::text, started_at, steps_executed, lost, {NEXT_NUMBER}"
 )
 # Runs that a dead worker held are left out here; they are claimed one at a time (poison).
 _CLAIM = f"""
@@ -139,6 +141,7 @@ def _state(row: Sequence[Any]) -> RunState:
         started_at=row[17],
         steps_executed=row[18],
         lost=row[19],
+        wait_since=row[20],
     )
     run.claimed_seq = run.seq
     return run

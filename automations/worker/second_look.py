@@ -2,8 +2,9 @@
 
 A router that works while a run is being parked does not find it. The parking transaction therefore leaves a row; after its commit
 any worker takes the row, waits for the routers that hold the customer's shard, and looks over the events which were routed since
-the parking began. Events that nobody has routed yet are left to the routers, who see the parked run now: so each event meets each
-wait once. Events of records that were merged into the customer are the customer's (DESIGN 5.5), and so are their shards.
+the parking began, by the numbers that routing gives them: times would deceive where the database's clock was set back. Events that
+nobody has routed yet are left to the routers, who see the parked run now: so each event meets each wait once. Events of records that
+were merged into the customer are the customer's (DESIGN 5.5), and so are their shards.
 
 A batch that raises is halved, as everywhere in the worker. The one wait that cannot be judged fails its own run, visibly at its step
 (DESIGN 5.2, "Failure stays alone"; ERR-11): left parked it would wait for an event that has come. Nothing is failed for a fault of
@@ -36,7 +37,7 @@ EVENTS = 1_000  # looked at for one wait in a pass; after a long hold there may 
 _PAGE = "select run_id from automations_secondlook where run_id > %s order by run_id limit %s"
 _CUSTOMERS = "select distinct workspace_id, customer_id from automations_secondlook where run_id = any(%s)"
 _LOOKS = """
-select l.run_id, l.workspace_id, l.customer_id, l.since, l.created_at, r.status = 'WAITING_FOR_EVENT'
+select l.run_id, l.workspace_id, l.customer_id, l.since, r.wait_since, l.created_at, r.status = 'WAITING_FOR_EVENT'
 from automations_secondlook l join automations_run r on r.id = l.run_id where l.run_id = any(%s)
 """
 _STILL = "select run_id from automations_secondlook where run_id = any(%s) and created_at = %s"
@@ -50,16 +51,18 @@ _EVENTS = """
 select l.run_id, e.id, e.name, case when e.customer_id = l.customer_id then e.subjects
     else e.subjects || jsonb_build_object('customer', l.customer_id) end, e.occurred_at, e.origin, e.cause_run, e.depth,
     c.payload::text, c.snapshot::text, e.workspace_id, e.only_automation, e.recorded_at, l.record
-from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[])
-    l (run_id, workspace_id, customer_id, record, since, created_at, name)
+from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[])
+    l (run_id, workspace_id, customer_id, record, since, number, created_at, name)
 cross join lateral (
-    select e.* from automations_event e join automations_routed m on m.event_id = e.id and m.routed_at >= l.created_at
+    select e.* from automations_event e join automations_routed m on m.event_id = e.id
+        and case when l.number is null then m.routed_at >= l.created_at else m.number >= l.number end
     where e.workspace_id = l.workspace_id and e.customer_id = l.record and e.id > l.since and e.name = l.name
     order by e.id limit %s) e
 left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at
 order by l.run_id, e.id
 """
-Look = tuple[int, int, int | None, int, Any, bool]  # run, workspace, customer, since, created, whether it waits
+# run, workspace, customer, event that it is behind, number (None: parked by the release before), created, whether it waits
+Look = tuple[int, int, int | None, int, int | None, Any, bool]
 
 
 def look_again() -> int:
@@ -99,7 +102,7 @@ def _batch(ids: Sequence[int]) -> int:
 def _look(ids: Sequence[int], held: dict[int, Look]) -> int:
     held.clear()
     held.update(_take(ids))
-    runs = locked([look[0] for look in held.values() if look[5]])
+    runs = locked([look[0] for look in held.values() if look[6]])
     waiting = [run for run in runs if run.waiting]
     missed, last = _missed(waiting, held)
     woken = _woken(waiting, missed)
@@ -107,7 +110,7 @@ def _look(ids: Sequence[int], held: dict[int, Look]) -> int:
     for run in woken:
         last.pop(run.id, None)
     _go_on(last)
-    done = [look[0] for look in held.values() if not look[5]] + [run.id for run in runs if run.id not in last]
+    done = [look[0] for look in held.values() if not look[6]] + [run.id for run in runs if run.id not in last]
     _finish(done)
     if woken:
         bell.ring()
@@ -183,7 +186,7 @@ def _missed(runs: Sequence[LiveRun], looks: dict[int, Look]) -> tuple[list[tuple
     behind which they are, by run."""
     records = _records({run.customer_id for run in runs})  # read again: the shards and runs are locked now
     rows = [
-        (run.id, run.workspace_id, run.customer_id, record, *looks[run.id][3:5], run.wait_name)
+        (run.id, run.workspace_id, run.customer_id, record, *looks[run.id][3:6], run.wait_name)
         for run in runs
         for record in records[run.customer_id]
     ]

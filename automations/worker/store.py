@@ -36,12 +36,12 @@ _SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 _UPDATE = """
 UPDATE automations_run r SET status = u.status, parked_on = u.parked_on, due_at = u.due_at, step = u.step, seq = u.seq,
     attempt = u.attempt, entered_at = u.entered_at, state = u.state::jsonb, answer = NULL, wait_name = u.wait_name,
-    wait_key = u.wait_key, wait_since = NULL, end_reason = u.end_reason, error = u.error::jsonb, ended_at = u.ended_at,
+    wait_key = u.wait_key, wait_since = u.wait_since, end_reason = u.end_reason, error = u.error::jsonb, ended_at = u.ended_at,
     steps_executed = u.steps_executed, lost = 0
 FROM unnest(%s::bigint[], %s::int[], %s::text[], %s::text[], %s::timestamptz[], %s::text[], %s::int[], %s::int[],
-    %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::int[])
-    AS u(id, claimed, status, parked_on, due_at, step, seq, attempt, entered_at, state, wait_name, wait_key, end_reason, error,
-         ended_at, steps_executed)
+    %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[], %s::timestamptz[], %s::int[])
+    AS u(id, claimed, status, parked_on, due_at, step, seq, attempt, entered_at, state, wait_name, wait_key, wait_since, end_reason,
+         error, ended_at, steps_executed)
 WHERE r.id = u.id AND r.seq = u.claimed
 """
 
@@ -165,6 +165,7 @@ def _run_row(run: RunState) -> tuple[Any, ...]:
         dumps_or_none(run.state),
         run.wait_name,
         run.wait_key,
+        run.wait_since if run.parked_on == "event" else None,
         run.end_reason,
         dumps_or_none(run.error),
         run.ended_at,
@@ -194,7 +195,7 @@ def _second_looks(cursor: Any, runs: Sequence[RunState]) -> None:
     parked = [run for run in runs if run.parked_on == "event"]
     if parked:
         cursor.execute(
-            # `created_at` is the start of this transaction: what was routed since then has perhaps not seen the run parked.
+            # What was routed since the turn began (`run.wait_since`) has perhaps not seen the run parked.
             "INSERT INTO automations_secondlook (run_id, workspace_id, customer_id, since, created_at) "
             "SELECT *, now() FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) ON CONFLICT (run_id) DO UPDATE "
             "SET since = excluded.since, created_at = now()",

@@ -119,8 +119,13 @@ BREACHES: dict[str, list[Plant]] = {
     "W1": [
         [
             again(EVENT, "id = {event_released}", id=FRESH, key="late", name="reply"),
-            again("automations_routed", "event_id = {event_released}", event_id=FRESH, routed_at="{later}"),
-        ]
+            again("automations_routed", "event_id = {event_released}", event_id=FRESH, number=FRESH),
+        ],
+        [
+            again(EVENT, "id = {event_released}", id=FRESH, key="late", name="reply"),
+            again("automations_routed", "event_id = {event_released}", event_id=FRESH, routed_at="{later}", number=0),
+            f"UPDATE {RUN} SET wait_since = NULL",  # of the release before
+        ],
     ],
     "W2": [
         [
