@@ -186,7 +186,7 @@ class SecondLook(models.Model):
     run = models.OneToOneField(Run, models.CASCADE, primary_key=True)
     workspace = models.ForeignKey("accounts.Workspace", models.DO_NOTHING, related_name="+", db_index=False)
     customer_id = models.BigIntegerField(null=True)
-    since = models.BigIntegerField()
+    since = models.BigIntegerField()  # events with a greater id are still to be looked at
     created_at = models.DateTimeField(db_default=models.functions.Now())
 
 

@@ -60,6 +60,9 @@ select e.workspace_id, e.source, e.key, e.id, e.body_sha256
 from unnest(%s::bigint[], %s::text[], %s::text[]) v (workspace_id, source, key)
 join automations_event e on e.workspace_id = v.workspace_id and e.source = v.source and e.key = v.key
 """
+# An event's id is given before its transaction ends: one that was recorded, and routed, after another may have a smaller id, by so many
+# at most. It takes a caller whose commit hangs while so many others come through; connections that idle in a transaction are ended.
+IDS_UNDER_WAY = 50_000
 DEPTHS = """
 select r.id, e.depth + 1 from automations_run r join automations_event e on e.id = r.event_id where r.id = any(%s)
 """

@@ -22,6 +22,7 @@ from django.db import connection, transaction
 from automations.models import Automation
 from automations.services.cancel import end_runs
 from automations.services.enrolment import enrol_page
+from automations.services.events import IDS_UNDER_WAY
 from automations.worker.bell import ring
 from automations.worker.retrying import is_surroundings
 
@@ -180,9 +181,9 @@ def _release(automation: Automation, limit: int) -> int:
 
 #: Waits match what happened since their step began, the time of the hold included (DESIGN 5.2): a worker looks over the events
 #: that were routed while the run could not be seen waiting.
-_LOOK_AGAIN = """
+_LOOK_AGAIN = f"""
     INSERT INTO automations_secondlook (run_id, workspace_id, customer_id, since, created_at)
-    SELECT id, workspace_id, customer_id, event_id, (held->>'deafSince')::timestamptz FROM automations_run
+    SELECT id, workspace_id, customer_id, event_id - {IDS_UNDER_WAY}, (held->>'deafSince')::timestamptz FROM automations_run
     WHERE id = ANY(%s) AND held->>'waitName' IS NOT NULL ON CONFLICT (run_id) DO NOTHING
 """
 

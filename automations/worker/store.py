@@ -15,6 +15,7 @@ from automations.engine import states
 from automations.engine.run_state import Effect, Record, RunState
 from automations.engine.walk import Walk
 from automations.services.cancel import cancel_queued
+from automations.services.events import IDS_UNDER_WAY
 from automations.services.jsontext import plain_text as dumps
 from automations.services.jsontext import plain_text_or_none as dumps_or_none
 from automations.worker.answers import encode, error_of
@@ -203,7 +204,7 @@ def _second_looks(cursor: Any, runs: Sequence[RunState]) -> None:
                 [run.id for run in parked],
                 [run.workspace_id for run in parked],
                 [run.customer_id for run in parked],
-                [run.event_id for run in parked],
+                [run.event_id - IDS_UNDER_WAY for run in parked],
             ],
         )
 

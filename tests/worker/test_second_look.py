@@ -302,6 +302,32 @@ def test_a_late_look_does_not_wake_the_next_wait_by_an_event_of_the_one_before(w
     assert (run.status, run.step) == ("WAITING_FOR_EVENT", "again")
 
 
+def test_an_event_that_got_its_number_before_the_run_and_was_recorded_after_it_wakes(workspace, customer):  # W1
+    """Its request gets its number and hangs before the commit; the run's own event, the next one, is recorded and routed meanwhile."""
+    automation = waiting(workspace)
+    numbered, hangs = threading.Event(), threading.Event()
+
+    def request():
+        with transaction.atomic():
+            happen(customer, "ping")
+            numbered.set()
+            assert hangs.wait(60)
+        route_all()
+
+    late = Racer(request)
+    assert numbered.wait(60)
+    started = happen(customer)
+    route_all()
+    with transaction.atomic():
+        assert advance_batch() or advance_batch()
+        hangs.set()
+        late.result()
+    assert Event.objects.get(name="ping").pk < started
+    look_again()
+    settle()
+    assert Run.objects.get(automation=automation).status == "COMPLETED"
+
+
 class TestManyEvents:
     """What a customer did during a long hold may be more than is looked at in one go (W1, PAU-04)."""
 

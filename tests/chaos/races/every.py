@@ -15,10 +15,16 @@ from tests.chaos.races.stopping import (
     PauseAgainstEntering,
     UnsubscribeAgainstSend,
 )
-from tests.chaos.races.waiting import EventAgainstParking, EventAgainstTimeOut, TwoEventsForOneWait
+from tests.chaos.races.waiting import (
+    EventAgainstParking,
+    EventAgainstTimeOut,
+    EventNumberedFirst,
+    TwoEventsForOneWait,
+)
 
 RACES: tuple[type[Race], ...] = (
     EventAgainstParking,
+    EventNumberedFirst,
     EventAgainstTimeOut,
     TwoEventsForOneWait,
     DeathBeforeTheLook,

@@ -12,11 +12,12 @@ from django.db import transaction
 from accounts.clock import set_clock
 from accounts.models import Customer
 from automations.models import Event, Run, StepLog
-from automations.worker import loop, runs, second_look, wake
+from automations.worker import loop, runs, second_look, store, wake
 from automations.worker.second_look import look_again
 from tests.chaos.blocking import until_blocked
-from tests.chaos.races.gates import advance, customer_of, due, fresh, gate, steps, two_names
+from tests.chaos.races.gates import PATIENCE, advance, customer_of, due, fresh, gate, steps, two_names
 from tests.chaos.races.race import AT_ONCE, Guard, Race
+from tests.factories import make_customer
 from tests.worker.living import happen, live, settle
 from tests.worker.racing import Racer
 from tests.worker.routing import route_all
@@ -35,6 +36,10 @@ def _without_look(patch: pytest.MonkeyPatch) -> None:
 
 def _without_shards(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(second_look, "hold_shards", lambda shards: None)
+
+
+def _without_those_before(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(store, "IDS_UNDER_WAY", 0)
 
 
 class Parking(Race):
@@ -110,6 +115,46 @@ class EventAgainstParking(Parking):
     def at_once(self, run: Run) -> bool:
         self.at_once_with(advance, lambda: self.ping(run), look_again)
         return True
+
+
+class EventNumberedFirst(Parking):
+    """An event has its number before that of the run's own event, and is recorded after it: its request was the slower one."""
+
+    name, title, rows = "event-numbered-first", "an event with an earlier number against parking", "16, W1"
+    orders = ("recorded_while_it_parks", "recorded_before_the_look")
+    guards = (Guard("the look goes back behind the run's own event", _without_those_before, orders[:1]),)
+
+    def begin(self) -> Run:
+        customer = make_customer(self.workspace)
+        numbered, self.hangs = threading.Event(), threading.Event()
+
+        def request() -> None:
+            with transaction.atomic():
+                happen(customer, "ping")
+                numbered.set()
+                assert self.hangs.wait(PATIENCE)
+            route_all()
+
+        self.request = Racer(request)
+        assert numbered.wait(PATIENCE)
+        happen(customer)
+        route_all()
+        return Run.objects.get(automation=self.automation, customer=customer)
+
+    def recorded_while_it_parks(self, run: Run) -> bool:
+        """And routed, between the decision to wait and its commit."""
+        with transaction.atomic():
+            moved = advance()
+            self.hangs.set()
+            self.request.result()
+        return moved == 1
+
+    def recorded_before_the_look(self, run: Run) -> bool:
+        """The router sees it wait; the look finds the event once more."""
+        moved = advance()
+        self.hangs.set()
+        self.request.result()
+        return moved == 1
 
 
 class EventAgainstTimeOut(Race):
