@@ -19,7 +19,8 @@ sequences, no vacuum), and the server's time functions are covered by ours, whic
 
 Points are numbered as they are passed: before and after each commit that wrote, before and after each call outside. A simulation is
 walked once without harm to count them, and once more for each of them with a fault there: the process dies (its transaction is gone,
-its session locks are free, another takes its place), or only its connection breaks and the process has to make sense of it.
+its session locks are free, another takes its place), or only its connection breaks and the process has to make sense of it, or the
+server's clock is set back by a minute, alone or with that of everybody else, and all go on.
 
 `python -m tests.simulation --seeds 20 --from 1` walks every point of every start value; `--seed 7 --point 31` repeats one and shows its
 trace.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+KINDS = ("death", "cut", "back", "all-back")
+
 
 def main() -> int:
     """Answers pytest's exit code; 0 when every rule held in every simulation."""
@@ -16,7 +18,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many start values")
     parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them")
     parser.add_argument("--every", type=int, default=1, help="only every so many-th point of each")
-    parser.add_argument("--kinds", default="death,cut", help="death, cut (of a connection at a commit), or both")
+    parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}: see `faults.Kind`")
     parser.add_argument("--seed", type=int, help="repeat one start value and write its trace")
     parser.add_argument("--point", type=int, help="with a fault at this point of it")
     options = vars(parser.parse_args())

@@ -1,4 +1,5 @@
-"""One simulated time for Python and for the server: it moves only when the scheduler says so."""
+"""One simulated time for Python and for the server: it moves only when the scheduler says so. What their clocks show can be set back
+(RELIABILITY 13); the time of the simulation itself, and what Python measures, go on."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: A Monday morning, far from any month's end: partitions are by month.
 START = datetime(2030, 1, 7, 9, tzinfo=UTC)
 TICK = timedelta(milliseconds=1)  # between two transactions, so that no two begin at one moment
+BACK = 60.0  # seconds by which a clock is set back
 
 # Unlogged: reading and setting it is no write that a transaction would have to commit, and all see it at once.
 COVER = """
@@ -48,34 +50,50 @@ BEGIN = "select set_config('simulated.began', setval('simulated.clock', {0})::te
 
 
 class Clock:
-    """The time, counted in microseconds by the scheduler; the server holds a copy."""
+    """The time, counted in microseconds by the scheduler; the server holds a copy of what its clock shows."""
 
     def __init__(self) -> None:
         self.micros = int((START - EPOCH) / timedelta(microseconds=1))
+        self._behind = self._behind_here = 0  # microseconds by which the server's clock was set back, and Python's
 
     @property
     def now(self) -> datetime:
-        """The moment as everybody sees it."""
-        return EPOCH + timedelta(microseconds=self.micros)
+        """What Python's clock shows."""
+        return EPOCH + timedelta(microseconds=self.micros - self._behind_here)
+
+    @property
+    def there(self) -> datetime:
+        """What the server's clock shows."""
+        return EPOCH + timedelta(microseconds=self.shown)
+
+    @property
+    def shown(self) -> int:
+        """The same for the server."""
+        return self.micros - self._behind
 
     @property
     def seconds(self) -> float:
-        """Since the beginning of the simulation."""
-        return (self.now - START).total_seconds()
+        """Since the beginning of the simulation, whatever the clocks show."""
+        return (EPOCH + timedelta(microseconds=self.micros) - START).total_seconds()
 
     def tick(self) -> int:
         """The beginning of a transaction; answers the time for the server."""
         self.micros += int(TICK / timedelta(microseconds=1))
-        return self.micros
+        return self.shown
 
     def jump(self, seconds: float) -> None:
         """Nobody has anything to do for so long, or somebody stands still."""
         self.micros += int(seconds * 1_000_000)
 
+    def back(self, here: bool) -> None:
+        """Somebody sets the server's clock back, and Python's as well where both are of one host."""
+        self._behind += int(BACK * 1_000_000)
+        self._behind_here += int(BACK * 1_000_000) if here else 0
+
     def tell(self) -> None:
         """Let the server know, over the connection of the calling thread, which is in no transaction."""
         with connection.cursor() as cursor:
-            cursor.execute(SET.format(self.micros))
+            cursor.execute(SET.format(self.shown))
 
 
 class Time:

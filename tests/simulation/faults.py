@@ -8,15 +8,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import TransactionStatus
 
 from tests.simulation.baton import Actor, Baton, Death, current
-from tests.simulation.clock import BEGIN
+from tests.simulation.clock import BEGIN, SET
 
-#: death: the process ends. cut: its connection breaks at a commit, and the process lives on.
-Kind = Literal["death", "cut"]
+#: death: the process ends. cut: its connection breaks at a commit, and the process lives on. back: the server's clock is set back by a
+#: minute, and all go on; all-back: the server stands on the same host, so Python's clock is set back with it.
+Kind = Literal["death", "cut", "back", "all-back"]
 _CHANGES = re.compile(r"\s*(insert|update|delete|with\s+\w+\s+as\s+\(\s*(delete|insert|update))", re.IGNORECASE)
 _THREAD = re.compile(r"(?<=\bs)\d{6,}(?=_x\d)")  # the thread's number, in the names of savepoints
 _WROTE = "select pg_current_xact_id_if_assigned() is not null"
@@ -41,7 +42,7 @@ class Points:
         self.baton, self.fault = baton, fault
         self.passed: list[str] = []
         self.struck: Actor | None = None
-        self.cuts = 0
+        self.cuts = self.backs = 0
 
     def at(self, actor: Actor, name: str) -> bool:
         """A point is reached. Raises `Death`, or answers whether the connection is to break here."""
@@ -51,16 +52,32 @@ class Points:
         self.passed.append(f"{actor.name}: {name}")
         self.baton.note(f"[{number}] {name}")
         if number == self.fault.point:
-            if self.fault.kind == "cut" and "commit" in name:
+            if self.fault.kind in ("back", "all-back"):
+                self._set_back()
+            elif self.fault.kind == "cut" and "commit" in name:
                 self.cuts += 1
                 return True
-            self.struck = actor
-            actor.doomed = True
-            raise Death(name)
+            else:
+                self.struck = actor
+                actor.doomed = True
+                raise Death(name)
         if name.startswith("after commit") and self.baton.chance.random() < _HEARD:
             self.baton.ring()
         self.baton.maybe(actor, _FEW)
         return False
+
+    def _set_back(self) -> None:
+        """At once for statements of transactions that are under way; those that begin later are told as ever."""
+        self.baton.note("the clock is set back")
+        self.backs += 1
+        clock = self.baton.clock
+        clock.back(here=self.fault.kind == "all-back")
+        raw: Any = connection.connection
+        if raw is not None and raw.info.transaction_status in (TransactionStatus.IDLE, TransactionStatus.INTRANS):
+            idle = raw.info.transaction_status == TransactionStatus.IDLE
+            raw.execute(SET.format(clock.shown))
+            if idle:
+                raw.commit()  # Django switches back to single statements only after its commit
 
     def call(self, name: str, act: Callable[[Actor], Any]) -> Any:
         """A call outside, with the points around it. What it raises comes after the act."""

@@ -280,7 +280,7 @@ class Simulation:
     def _next_due(self) -> float | None:
         """Simulated seconds until something falls due."""
         moments = [moment for moment in (loop.next_due(), sweeps.next_due()) if moment is not None]
-        return (min(moments) - self.clock.now).total_seconds() if moments else None
+        return (min(moments) - self.clock.there).total_seconds() if moments else None
 
     def _pass_time(self) -> None:
         """Nobody can go on: let time pass until somebody can."""

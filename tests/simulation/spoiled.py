@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
 
-from automations.worker import claim, deliver, loop, poison, queue, route, settle, store
+from automations.services import pause
+from automations.worker import claim, deliver, loop, poison, queue, route, schedules, settle, store
 from tests.simulation.baton import current
 
 Spoil = Callable[[pytest.MonkeyPatch], None]
@@ -129,10 +131,26 @@ def settled_without_its_run(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(settle, "tell_runs", later)
 
 
+def fired_anew(patch: pytest.MonkeyPatch) -> None:
+    """A schedule that goes on counts its next time from the clock alone, and each firing is an event of its own (T2)."""
+    record, numbers = schedules.record_events, count()
+
+    def apart(events: Any) -> Any:
+        _note()
+        return record([replace(event, key=f"{event.key}~{next(numbers)}") for event in events])
+
+    def following(automation: Any, now: Any) -> Any:
+        automation.next_fire_at = None
+        return schedules.following_fire(automation, now)
+
+    patch.setattr(schedules, "record_events", apart)
+    patch.setattr(pause, "following_fire", following)
+
+
 SPOILS: dict[str, Spoil] = {
     spoil.__name__: spoil
     for spoil in (
         no_fence, no_second_look, marked_before, no_unique_keys, key_of_the_try, rendered_again,
-        settled_without_its_run,
+        settled_without_its_run, fired_anew,
     )
 }  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 
@@ -34,11 +35,12 @@ def walk(stage: Stage, seed: int, fault: Fault) -> tuple[Simulation, list[str]]:
 
 def faults(passed: list[str], seed: int) -> Iterator[Fault]:
     """A fault for each point; a connection can break only at a commit."""
-    kinds: list[Kind] = [kind for kind in ("death", "cut") if kind in os.environ.get("SIMULATION_KINDS", "death,cut")]
+    asked = os.environ.get("SIMULATION_KINDS", "death,cut").split(",")
+    kinds: list[Kind] = [kind for kind in get_args(Kind) if kind in asked]
     every = number("EVERY", 1)
     for point in range(seed % every, len(passed), every):
         for kind in kinds:
-            if kind == "death" or "commit" in passed[point]:
+            if kind != "cut" or "commit" in passed[point]:
                 yield Fault(point, kind)
 
 
@@ -72,7 +74,8 @@ def _of_one(stage: Stage, seed: int, counts: Counter[str]) -> Iterator[str]:
     if alone:
         point = os.environ.get("SIMULATION_POINT")
         if point is not None:
-            kind: Kind = "cut" if os.environ.get("SIMULATION_KINDS") == "cut" else "death"
+            asked = os.environ.get("SIMULATION_KINDS")
+            kind: Kind = next((kind for kind in get_args(Kind) if kind == asked), "death")
             simulation, wrong = walk(stage, seed, Fault(int(point), kind))
             yield from (f"start value {seed}, point {point}: {text}" for text in wrong)
         yield (

@@ -14,21 +14,23 @@ import pytest
 
 from accounts.clock import evaluation_now, real_now
 from tests.simulation.baton import Stuck
-from tests.simulation.faults import Fault
+from tests.simulation.clock import BACK
+from tests.simulation.faults import Fault, Kind
 from tests.simulation.judge import faults_of
 from tests.simulation.simulation import Simulation, Stage
 from tests.simulation.spoiled import NOTE, SPOILS
 
 pytestmark = pytest.mark.django_db(transaction=True)
-#: Start values to be tried in turn for each; True: with a death right after a commit that should not have stood alone.
-FOUND: dict[str, tuple[list[int], bool]] = {
-    "no_fence": ([5, 1, 10], False),
-    "no_second_look": ([17, 26, 27, 37], False),
-    "marked_before": ([10, 20], True),
-    "no_unique_keys": ([24, 29, 30], False),
-    "key_of_the_try": ([1, 11, 5], False),
-    "rendered_again": ([10, 1], False),
-    "settled_without_its_run": ([10, 5], True),
+#: Start values to be tried in turn for each; a kind: with this fault right after a commit that should not have stood alone.
+FOUND: dict[str, tuple[list[int], Kind | None]] = {
+    "no_fence": ([5, 1, 10], None),
+    "no_second_look": ([17, 26, 27, 37], None),
+    "marked_before": ([10, 20], "death"),
+    "no_unique_keys": ([24, 29, 30], None),
+    "key_of_the_try": ([1, 11, 5], None),
+    "rendered_again": ([10, 1], None),
+    "settled_without_its_run": ([10, 5], "death"),
+    "fired_anew": ([1, 2], "back"),
 }
 
 
@@ -84,6 +86,21 @@ def test_a_fault_strikes_at_its_point_and_the_trace_is_the_same_up_to_there(stag
     assert "the connection breaks" in cut.trace[same]
 
 
+def test_a_clock_that_is_set_back_doubles_nothing_and_loses_nothing(stage: Stage) -> None:  # RELIABILITY 13
+    """While the call of a run is under way that began less than a minute before."""
+    whole = Simulation(stage, 1)
+    with whole.walked():
+        assert faults_of(whole) == []
+    point = max(number for number, name in enumerate(whole.points.passed) if name.endswith("before call"))
+    kinds: dict[Kind, float] = {"back": BACK, "all-back": 0.0}
+    for kind, apart in kinds.items():
+        back = Simulation(stage, 1, Fault(point, kind))
+        with back.walked():
+            assert faults_of(back) == []
+        assert (back.points.backs, back.points.passed[: point + 1]) == (1, whole.points.passed[: point + 1])
+        assert (back.clock.now - back.clock.there).total_seconds() == apart
+
+
 def test_time_moves_for_python_and_the_server_when_it_is_told_to(stage: Stage) -> None:
     simulation = Simulation(stage, 10)
     with simulation.walked():
@@ -96,20 +113,20 @@ def test_time_moves_for_python_and_the_server_when_it_is_told_to(stage: Stage) -
 
 @pytest.mark.parametrize("name", FOUND)
 def test_a_protection_that_is_taken_away_is_missed(stage: Stage, name: str) -> None:
-    seeds, with_death = FOUND[name]
+    seeds, kind = FOUND[name]
     for seed in seeds:
         simulation, wrong = spoiled(stage, seed, name)
-        for point in deadly(simulation.trace) if with_death and not wrong else ():
+        for point in deadly(simulation.trace) if kind and not wrong else ():
             if not wrong:
-                wrong = spoiled(stage, seed, name, point)[1]
+                wrong = spoiled(stage, seed, name, Fault(point, kind or "death"))[1]
         if wrong:
             return
     pytest.fail(f"nobody noticed {name}")
 
 
-def spoiled(stage: Stage, seed: int, name: str, point: int | None = None) -> tuple[Simulation, list[str]]:
+def spoiled(stage: Stage, seed: int, name: str, fault: Fault | None = None) -> tuple[Simulation, list[str]]:
     """A walk without this protection, and what the judge says of it."""
-    simulation = Simulation(stage, seed, Fault(point), SPOILS[name])
+    simulation = Simulation(stage, seed, fault, SPOILS[name])
     try:
         with simulation.walked():
             return simulation, faults_of(simulation)

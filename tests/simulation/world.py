@@ -240,11 +240,23 @@ def _failed(world: World, invoice: int, number: int) -> Callable[[], Any]:
 
 
 def ending(world: World) -> list[Request]:
-    """A clockwork would go for ever."""
+    """A clockwork would go for ever. It is stopped and started anew right after its first time as well, whereupon its next time is
+    counted anew: by a clock that was set back meanwhile it is the same one."""
     automation = world.automations.get("clockwork")
     if automation is None:
         return []
-    return [Request(4000.0, "pause clockwork", lambda: pause_automation(actor=world.actor, automation_id=automation))]
+
+    def pause() -> Any:
+        return pause_automation(actor=world.actor, automation_id=automation)
+
+    def resume() -> Any:
+        return resume_automation(actor=world.actor, automation_id=automation, held="continue")
+
+    return [
+        Request(1204.0, "pause clockwork", pause),
+        Request(1206.0, "resume clockwork", resume),
+        Request(4000.0, "pause clockwork", pause),
+    ]
 
 
 def _cancel_oldest(world: World) -> Any:
