@@ -59,6 +59,10 @@ class Caller:
     def __init__(self, port: int, key: str, told: Told) -> None:
         self._port, self._key, self.told = port, key, told
 
+    def move(self, port: int) -> None:
+        """From the next request on speak with the server of this port, as behind a proxy that was told so."""
+        self._port = port
+
     def call(self, method: str, path: str, body: Any, kind: str = "application/json") -> tuple[int, Any] | None:
         """One request; None when there is no answer, or none that is whole."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)

@@ -49,10 +49,10 @@ def environment(url: str, **more: str) -> dict[str, str]:
 
 
 class Host:
-    """One group of processes under one parent; started again whenever the whole of it was killed."""
+    """One group of processes under one parent; started again whenever the whole of it was killed. `tree` is where its code lies."""
 
-    def __init__(self, kind: str, command: Sequence[str], variables: Mapping[str, str]) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, command: Sequence[str], variables: Mapping[str, str], tree: Path = ROOT) -> None:
+        self.kind, self._tree = kind, tree
         self._command, self._environment = list(command), dict(variables)
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the host, in `destroy`
         self._changing = threading.Lock()
@@ -60,7 +60,7 @@ class Host:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._command, cwd=ROOT, env=self._environment, start_new_session=True, stderr=self._said, stdout=self._said
+            self._command, cwd=self._tree, env=self._environment, start_new_session=True, stderr=self._said, stdout=self._said
         )
 
     def said(self) -> str:
@@ -114,9 +114,10 @@ class Host:
         self._said.close()
 
 
-def workers(url: str, processes: int = 2, **more: str) -> Host:
+def workers(url: str, processes: int = 2, tree: Path = ROOT, **more: str) -> Host:
     """`manage.py work`, as `make up` starts it."""
-    return Host("work", [*MANAGE, "work", "--processes", str(processes)], environment(url, **more))
+    command = [sys.executable, str(tree / "manage.py"), "work", "--processes", str(processes)]
+    return Host("work", command, environment(url, **more), tree)
 
 
 def queue(url: str, **more: str) -> Host:
@@ -127,14 +128,14 @@ def queue(url: str, **more: str) -> Host:
 class Web(Host):
     """gunicorn, as `make up` starts it, on a port of its own."""
 
-    def __init__(self, url: str, **more: str) -> None:
+    def __init__(self, url: str, tree: Path = ROOT, **more: str) -> None:
         self.port = _free_port()
         command = [
-            *(sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(ROOT)),
+            *(sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(tree)),
             *("--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread", "--threads", "4", "--workers", "2"),
             *("--timeout", "60", "--graceful-timeout", "15", "--log-level", "error", "--no-control-socket"),
         ]
-        super().__init__("web", command, environment(url, **more))
+        super().__init__("web", command, environment(url, **more), tree)
 
 
 class Fleet:

@@ -50,7 +50,7 @@ class Judge:
         self._judge_outside({run.pk: number for run, number in known.items()})
         self._judge_versions(runs.values())
         self._judge_leavers()
-        self._judge_waits()
+        self.judge_waits()
         findings = [finding.as_json() for finding in examine(at_rest=True)]
         self.figures["doctor"] = len(findings)
         assert findings == []
@@ -171,7 +171,7 @@ class Judge:
                 late = max(late, max(after) - self.told.left[customer])
         self.figures["latest mail after leaving"] = round(late, 2)
 
-    def _judge_waits(self) -> None:
+    def judge_waits(self) -> None:
         """Each order has one answer, and it was not overlooked that it was paid while its run stood there (W1)."""
         orders = {id: number for (name, number), id in self.told.events.items() if name == "order"}
         waiting = {run.event_id: run for run in Run.objects.filter(automation__in=self.waits)}

@@ -40,11 +40,11 @@ class Server:
         self.cluster.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.cluster.attach()
 
-    def migrate(self) -> None:
-        """Make the tables, in a process of its own."""
-        environment = os.environ | {"DATABASE_URL": self.url, "ONWARD_DEBUG": "1"}
-        command = [sys.executable, str(ROOT / "manage.py"), "migrate", "--verbosity", "0"]
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    def migrate(self, tree: Path = ROOT) -> None:
+        """Make the tables as the code in `tree` has them, in a process of its own."""
+        environment = os.environ | {"DATABASE_URL": self.url, "ONWARD_DEBUG": "1", "PYTHONPATH": str(tree)}
+        command = [sys.executable, str(tree / "manage.py"), "migrate", "--verbosity", "0"]
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
 
     def stop(self, mode: str = "fast") -> None:
@@ -71,13 +71,13 @@ class Server:
 
 @contextmanager
 def own_server(
-    name: str, as_users_run_it: bool = False, settings: tuple[tuple[str, str], ...] = ()
+    name: str, as_users_run_it: bool = False, settings: tuple[tuple[str, str], ...] = (), tree: Path = ROOT
 ) -> Iterator[Server]:
-    """A migrated server that is gone afterwards."""
+    """A server that is gone afterwards, with the tables of the code in `tree`."""
     server = Server(own_folder(name), as_users_run_it, settings)
     try:
         server.start()
-        server.migrate()
+        server.migrate(tree)
         yield server
     finally:
         if (server.cluster.data / "postmaster.pid").exists():
