@@ -60,7 +60,12 @@ class Host:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            self._command, cwd=self._tree, env=self._environment, start_new_session=True, stderr=self._said, stdout=self._said
+            self._command,
+            cwd=self._tree,
+            env=self._environment,
+            start_new_session=True,
+            stderr=self._said,
+            stdout=self._said,
         )
 
     def said(self) -> str:
