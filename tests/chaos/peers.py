@@ -106,7 +106,12 @@ class Receiver:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}{self.path}"
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+    @property
+    def port(self) -> int:
+        """Of this machine."""
+        return int(self._server.server_address[1])
 
     def accept(self, key: str, content: bytes) -> bool:
         """Count a call; whether to answer it."""
@@ -154,8 +159,11 @@ class _Handler(BaseHTTPRequestHandler):
     receiver: Receiver
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        content = self.rfile.read(length)
         self.close_connection = True
+        if len(content) < length:  # its sender died on the way: no receiver acts on half a call
+            return
         answers = self.receiver.accept(self.headers["Idempotency-Key"], content)
         time.sleep(ANSWER_SECONDS)
         if answers:

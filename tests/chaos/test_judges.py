@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import random
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +20,7 @@ from automations.services.events import NewEvent, record_events
 from automations.worker.loop import drain
 from tests.chaos.money import PeerCharge
 from tests.chaos.nemesis import Plan
-from tests.chaos.peers import Record
+from tests.chaos.peers import Receiver, Record
 from tests.chaos.storm import Storm, remains
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -214,3 +216,11 @@ def test_each_planted_breach_is_seen(storm: Storm, settings: Any) -> None:
             transaction.set_rollback(True)
         restore(storm, facts)
     storm.judge().judge()  # all of them were taken back
+
+
+def test_a_call_whose_sender_died_in_the_middle_is_no_act() -> None:
+    with Receiver(random.Random(1)) as receiver, socket.create_connection(("127.0.0.1", receiver.port)) as line:
+        line.sendall(b"POST /hook HTTP/1.1\r\nHost: x\r\nIdempotency-Key: k\r\nContent-Length: 10\r\n\r\nhalf")
+        line.shutdown(socket.SHUT_WR)
+        assert line.recv(100) == b""
+        assert not receiver.record.acts
