@@ -128,14 +128,15 @@ def release_ticks() -> int:
     return count
 
 
-_SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
-# By the index `run_due`, for each workspace a stretch of one interval. Runs that somebody holds are skipped, so nobody is waited for.
+_SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort")
+# By the index `run_due`, which gives them in this order, for each workspace a stretch of one interval. Runs that somebody holds are
+# skipped, so nobody is waited for.
 _RELEASE = """
 UPDATE automations_run SET due_at = onward_now() WHERE id IN (
     SELECT r.id FROM accounts_workspace w CROSS JOIN LATERAL (
         SELECT id FROM automations_run WHERE workspace_id = w.id AND due_at > onward_now()
             AND due_at <= onward_now() + make_interval(mins => %s) AND parked_on IS NULL
-        FOR NO KEY UPDATE SKIP LOCKED) r)
+        ORDER BY due_at FOR NO KEY UPDATE SKIP LOCKED) r)
 """
 
 

@@ -78,7 +78,8 @@ def test_a_number_far_out_is_not_written_in_a_million_digits() -> None:  # RELIA
 
 
 def test_one_place_writes_json_for_the_database() -> None:
-    """Beside it, only envelopes, which mark what JSON has no type for, have a writer of their own."""
+    """Beside it, only envelopes, which mark what JSON has no type for, have a writer of their own; and answers of the interface, which
+    are stored by the database's."""
     assert importlib.util.find_spec("automations.worker.jsons") is None
     writers = {
         path.relative_to(ROOT).as_posix()
@@ -86,4 +87,8 @@ def test_one_place_writes_json_for_the_database() -> None:
         for path in (ROOT / folder).rglob("*.py")
         if "orjson.dumps(" in path.read_text(encoding="utf-8")
     }
-    assert writers == {"automations/services/jsontext.py", "automations/worker/envelopes.py"}
+    assert writers == {
+        "automations/services/jsontext.py",
+        "automations/worker/envelopes.py",
+        "accounts/api/rendering.py",
+    }

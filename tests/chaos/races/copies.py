@@ -15,7 +15,7 @@ from automations.services import event_rows
 from automations.services.events import NewEvent, Recorded, record_events
 from automations.services.intake import post_events
 from tests.chaos.blocking import until_blocked
-from tests.chaos.races.gates import gate, rolled_back, without_constraint
+from tests.chaos.races.gates import committed_late, gate, rolled_back, without_constraint
 from tests.chaos.races.race import AT_ONCE, RESTING, Guard, Race
 from tests.factories import ApiClient, make_api_key, make_customer, unique
 from tests.worker.living import live
@@ -69,7 +69,7 @@ class FiftyCopies(Race):
     def first_not_committed(self, events: list[NewEvent]) -> bool:
         """One has written it; the others come before he commits."""
         with gate(event_rows, "write", after=True) as written:
-            first = Racer(lambda: self.post(events[0]))
+            first = Racer(lambda: committed_late(lambda: self.post(events[0])))
             written.wait()
             others = [Racer(lambda: self.post(events[0])) for _ in range(COPIES - 1)]
             held = until_blocked(others[-1], unless=lambda: not any(other.alive for other in others))

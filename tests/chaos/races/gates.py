@@ -124,6 +124,12 @@ def rolled_back(work: Callable[[], Any]) -> None:
         pass
 
 
+def committed_late(work: Callable[[], Any]) -> Any:
+    """Do it in a transaction that it does not end itself."""
+    with transaction.atomic():
+        return work()
+
+
 @contextmanager
 def without_constraint(table: str, name: str) -> Iterator[None]:
     """The table without one of its rules. What was written meanwhile goes before the rule comes back."""
