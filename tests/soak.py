@@ -9,7 +9,6 @@ rest, and no event lost. Rows RELIABILITY 62.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import signal
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 import psutil
 
 from tests.chaos.server import Server, own_server
-from tests.isolation.hosts import Host, until
+from tests.isolation.hosts import Host, until, work_beside
 from tests.isolation.watching import TABLES, Sample, complaints, memory_of, tables_of
 
 FLOW = """
@@ -61,14 +60,7 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     with ExitStack() as stack:
         server = stack.enter_context(own_server("soak", as_users_run_it=True))
-        os.environ |= {
-            "DATABASE_URL": server.url,
-            "DJANGO_SETTINGS_MODULE": "tests.isolation.settings",
-            "ONWARD_DEBUG": "1",
-        }
-        import django
-
-        django.setup()
+        work_beside(server.url)
         found = Soak(options, server).go(stack)
     for sentence in found:
         print(sentence)

@@ -24,6 +24,7 @@ from automations.services.cancel import end_runs
 from automations.services.enrolment import enrol_page
 from automations.services.events import IDS_UNDER_WAY
 from automations.worker.bell import ring
+from automations.worker.claim import NEXT_NUMBER
 from automations.worker.retrying import is_surroundings
 
 log = logging.getLogger(__name__)
@@ -113,14 +114,14 @@ def freeze(run_ids: Sequence[int], since: datetime | None) -> None:
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            """
+            f"""
             UPDATE automations_run AS run SET
                 held = jsonb_build_object('by', 'pause', 'status', run.status, 'parkedOn', run.parked_on, 'dueAt', run.due_at,
                     'remaining', extract(epoch FROM run.due_at - %s::timestamptz), 'waitName', run.wait_name,
                     'waitKey', run.wait_key, 'deafSince', coalesce(
                         (SELECT created_at FROM automations_secondlook AS look WHERE look.run_id = run.id), now())),
                 wait_since = CASE WHEN EXISTS (SELECT FROM automations_secondlook AS look WHERE look.run_id = run.id)
-                    THEN run.wait_since ELSE (SELECT last_value + is_called::int FROM automations_routed_number) END,
+                    THEN run.wait_since ELSE {NEXT_NUMBER} END,
                 status = 'RUNNING', parked_on = 'hold', due_at = NULL, wait_name = NULL, wait_key = NULL
             WHERE run.id = ANY(%s)
             """,

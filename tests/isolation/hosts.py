@@ -19,6 +19,19 @@ import psutil
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def environment(url: str) -> dict[str, str]:
+    """What tells a process which database and settings are meant."""
+    return {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "tests.isolation.settings", "ONWARD_DEBUG": "1"}
+
+
+def work_beside(url: str) -> None:
+    """Let this process read and write the database of the hosts, by the product's own code."""
+    os.environ |= environment(url)
+    import django
+
+    django.setup()
+
+
 class Host:
     """One `manage.py <command>`, or `python -m <module>`, and all its children. `enter` stands before it (`ip netns exec …`)."""
 
@@ -32,19 +45,16 @@ class Host:
         memory: int | None = None,
         **variables: str,
     ) -> None:
-        environment = os.environ | {
-            "DATABASE_URL": url,
-            "DJANGO_SETTINGS_MODULE": "tests.isolation.settings",
+        own = {
             "PYTHONPATH": str(ROOT),
             "ONWARD_EGRESS_ALLOW": "127.0.0.0/8,10.99.0.0/16",
             "ONWARD_LOG": "warning",
-            "ONWARD_DEBUG": "1",
         }
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed in `destroy`
         self._process = subprocess.Popen(
             [*enter, sys.executable, *(["-m", *module] if module else [str(ROOT / "manage.py"), *command])],
             cwd=ROOT,
-            env=environment | variables,
+            env=os.environ | environment(url) | own | variables,
             stdout=self._said,
             stderr=self._said,
             start_new_session=True,

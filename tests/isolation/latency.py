@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 import time
@@ -18,7 +17,7 @@ from statistics import median
 from typing import Any
 
 from tests.chaos.server import own_server
-from tests.isolation.hosts import Host, until
+from tests.isolation.hosts import Host, until, work_beside
 from tests.isolation.misbehaving import WAYS
 from tests.isolation.storm import _p95
 
@@ -45,14 +44,7 @@ def main() -> int:
     print(f"seed {options.seed}", flush=True)
     with ExitStack() as stack:
         server = stack.enter_context(own_server("latency", as_users_run_it=True))
-        os.environ |= {
-            "DATABASE_URL": server.url,
-            "DJANGO_SETTINGS_MODULE": "tests.isolation.settings",
-            "ONWARD_DEBUG": "1",
-        }
-        import django
-
-        django.setup()
+        work_beside(server.url)
         host = Host(server.url, ("work", "--processes", str(options.processes)), memory=MEMORY)
         stack.enter_context(host)
         until(lambda: len(host.processes()) > options.processes, 300, [host])

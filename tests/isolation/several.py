@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tests.isolation import network
-from tests.isolation.hosts import Host, until
+from tests.isolation.hosts import Host, until, work_beside
 
 if TYPE_CHECKING:
     from automations.models import Automation
@@ -61,14 +61,7 @@ def main() -> int:
     with ExitStack() as stack:
         cables = stack.enter_context(network.cables(options.hosts))
         server, url = stack.enter_context(network.server_on_tcp("several"))
-        os.environ |= {
-            "DATABASE_URL": server.url,
-            "DJANGO_SETTINGS_MODULE": "tests.isolation.settings",
-            "ONWARD_DEBUG": "1",
-        }
-        import django
-
-        django.setup()
+        work_beside(server.url)
         print(json.dumps(Trial(options, cables, server, url).go(stack)), flush=True)
     return 0
 

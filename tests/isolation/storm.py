@@ -22,7 +22,7 @@ from typing import Any
 
 from tests.chaos.fleet import KEYS
 from tests.chaos.server import Server, own_server
-from tests.isolation.hosts import Host, until
+from tests.isolation.hosts import Host, until, work_beside
 from tests.worker.smtp_peer import _free_port
 
 MUST = 0.3  # seconds
@@ -46,14 +46,7 @@ def main() -> int:
     with ExitStack() as stack:
         server = stack.enter_context(own_server("storm", as_users_run_it=True))
         os.environ |= KEYS
-        os.environ |= {
-            "DATABASE_URL": server.url,
-            "DJANGO_SETTINGS_MODULE": "tests.isolation.settings",
-            "ONWARD_DEBUG": "1",
-        }
-        import django
-
-        django.setup()
+        work_beside(server.url)
         storm = Storm(server, options.timers)
         figures = storm.rage(stack, options.calm)
     print(json.dumps(figures, indent=1))
