@@ -31,7 +31,7 @@ where c.id = any(%(ids)s::bigint[])
 #: Whom references mean, with the parameters of `wanted`; `KEYS` is what `by_reference` reads of them.
 CURRENT = "c.merged_into_id is null and c.erased_at is null"
 KEYS = ("c.merged_into_id", "c.id", "lower(c.email)", "c.external_id", CURRENT)
-MEANT = f"""c.workspace_id = %(workspace)s and (c.id = any((select %(ids)s::bigint[])::bigint[])
+MEANT = f"""c.workspace_id = (select %(workspace)s::bigint) and (c.id = any((select %(ids)s::bigint[])::bigint[])
     or (lower(c.email) = any((select %(emails)s::text[])::text[]) and c.email <> '' and {CURRENT})
     or (c.external_id = any((select %(outside)s::text[])::text[]) and c.external_id <> '' and {CURRENT}))"""
 _RESOLVE = f"select {', '.join(KEYS)} from accounts_customer c where {MEANT}"

@@ -14,7 +14,7 @@ select {", ".join(KEYS)}, {COLUMNS}, array(
     select t.slug from accounts_customertag ct join accounts_tag t on t.id = ct.tag_id where ct.customer_id = c.id order by t.slug
 ), (
     select o.email from accounts_membership m join accounts_user o on o.id = m.user_id
-    where m.workspace_id = %(workspace)s and m.role = 'owner' order by m.id limit 1
+    where m.workspace_id = (select %(workspace)s::bigint) and m.role = 'owner' order by m.id limit 1
 )
 from accounts_customer c left join accounts_user u on u.id = c.owner_id where {MEANT}
 """

@@ -130,13 +130,13 @@ def release_ticks() -> int:
 
 _SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_sort")
 # By the index `run_due`, which gives them in this order, for each workspace a stretch of one interval. Runs that somebody holds are
-# skipped, so nobody is waited for.
+# skipped, so nobody is waited for. They are found once and then looked up (`ANY`), whatever the statistics say.
 _RELEASE = """
-UPDATE automations_run SET due_at = onward_now() WHERE id IN (
+UPDATE automations_run SET due_at = onward_now() WHERE id = ANY (ARRAY(
     SELECT r.id FROM accounts_workspace w CROSS JOIN LATERAL (
         SELECT id FROM automations_run WHERE workspace_id = w.id AND due_at > onward_now()
             AND due_at <= onward_now() + make_interval(mins => %s) AND parked_on IS NULL
-        ORDER BY due_at FOR NO KEY UPDATE SKIP LOCKED) r)
+        ORDER BY due_at FOR NO KEY UPDATE SKIP LOCKED) r))
 """
 
 

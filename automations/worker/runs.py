@@ -17,13 +17,13 @@ from automations.worker.plans import plans_for
 _COLUMNS = """r.id, r.workspace_id, r.automation_id, r.version_id, r.event_id, r.customer_id, r.subjects, r.status, r.parked_on,
     r.step, r.wait_name, r.wait_key, r.started_at, r.state, r.goal_reached_at"""
 # By the index `run_of_customer`, one customer after the other, which is what `offset 0` and the switches are for: where the table was
-# not analysed, that of all unfinished runs is taken for the better one. Ended runs matter only to goals, which may be reached after
-# the end.
+# not analysed, or when it was empty, that of all unfinished runs or of all live ones is taken for the better one. Ended runs matter
+# only to goals, which may be reached after the end.
 _OF_CUSTOMERS = """
 select r.id, r.wait_name, r.version_id from unnest(%s::bigint[]) c (id) cross join lateral (
-    select id, wait_name, version_id, automation_id, ended_at, goal_reached_at from automations_run
-    where customer_id = c.id and mode = 'live' offset 0) r
-where r.ended_at is null or r.goal_reached_at is null and r.automation_id = any(%s::bigint[])
+    select id, mode, wait_name, version_id, automation_id, ended_at, goal_reached_at from automations_run
+    where customer_id = c.id offset 0) r
+where r.mode = 'live' and (r.ended_at is null or r.goal_reached_at is null and r.automation_id = any(%s::bigint[]))
 """
 _SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
 _LOCKED = f"select {_COLUMNS} from automations_run r where r.id = any(%s) order by r.id for no key update"

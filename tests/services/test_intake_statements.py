@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.errors import Refusal
+from accounts.models import Customer
 from accounts.services.lifecycle import merge_customers
 from automations.models import Event, EventContent
 from automations.services import intake, shapes
@@ -59,8 +61,16 @@ def test_one_event_of_a_known_customer_is_read_and_written_in_two_statements(act
     assert Event.objects.filter(workspace_id=actor.workspace_id, source="api", customer_id=customer.pk).count() == 2
 
 
-def test_whatever_is_asked_for_the_two_statements_are_planned_once(actor, workspace):
+@pytest.mark.parametrize("others", [0, 3_000])
+def test_whatever_is_asked_for_the_two_statements_are_planned_once(actor, workspace, others):
+    """Also in a small workspace beside a large one, for which the planner would plan otherwise if it saw which is asked for."""
+    large, now = make_workspace(), timezone.now()
+    Customer.objects.bulk_create(
+        [Customer(workspace=large, email=f"{n}@large.test", created_at=now, identified_at=now) for n in range(others)]
+    )
     people = [make_customer(workspace, external_id=f"own-{number}") for number in range(14)]
+    with connection.cursor() as cursor:
+        cursor.execute("analyze accounts_customer")
     for place, person in enumerate(people):
         refs = [f"cus_{person.pk}", {"externalId": f"own-{place}"}, {"email": person.email}]
         post_events(actor=actor, body=body(f"k{place}", refs[place % 3]))

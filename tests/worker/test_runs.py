@@ -100,21 +100,41 @@ def explained(statement, customers):
         return "\n".join(line for (line,) in cursor.fetchall())
 
 
-def test_customers_are_looked_up_one_by_one_whatever_else_is_unfinished(workspace, automation):  # DESIGN 6
-    """Where the table was not analysed the planner takes the index of all unfinished runs for the better one, if it may."""
-    people = [make_customer(workspace) for _ in range(20)]
-    version = automation.active_version_id
+def crowd(people, version, empty_when_analysed):
+    """Many runs of these customers. The statistics may be of a moment when there were none (just after a workspace was emptied)."""
     with connection.cursor() as cursor:
-        ids = [customer.pk for customer in people]
-        cursor.execute(_CROWD, [workspace.pk, automation.pk, version, MANY, ids, len(ids)])
+        fill = [people[0].workspace_id, version.automation_id, version.pk, MANY, [one.pk for one in people], len(people)]
+        cursor.execute(_CROWD, fill)
+        if empty_when_analysed:
+            cursor.execute("delete from automations_run")
+            cursor.execute("analyze automations_run")
+            cursor.execute(_CROWD, fill)
+        else:
+            cursor.execute("analyze automations_run")
+
+
+@pytest.mark.parametrize("empty_when_analysed", [False, True])
+def test_customers_are_looked_up_one_by_one_whatever_else_is_unfinished(  # DESIGN 6
+    workspace, automation, empty_when_analysed
+):
+    people = [make_customer(workspace) for _ in range(20)]
+    crowd(people, automation.active_version, empty_when_analysed)
     asked = people[:2]
     plan = explained(runs._OF_CUSTOMERS, asked)
     assert "run_of_customer" in plan, plan
-    assert "run_unfinished" not in plan, plan
     assert _rows_removed(plan) == 0
     assert len(ids_of(asked)) == 2 * MANY / len(people)
-    may_choose = runs._OF_CUSTOMERS.replace("mode = 'live' offset 0", "mode = 'live'")
-    assert _rows_removed(explained(may_choose, asked)) > MANY / 2  # else `offset 0` is needed no more
+
+
+def test_the_planner_would_read_all_runs_if_it_might_choose(workspace, automation):
+    """Else neither `offset 0` nor keeping the mode out of it is needed any more."""
+    people = [make_customer(workspace) for _ in range(20)]
+    crowd(people, automation.active_version, empty_when_analysed=True)
+    without_wall = runs._OF_CUSTOMERS.replace(" offset 0", "")
+    mode_inside = runs._OF_CUSTOMERS.replace("= c.id offset 0", "= c.id and mode = 'live' offset 0")
+    for statement in (without_wall, mode_inside):
+        assert statement != runs._OF_CUSTOMERS
+        assert _rows_removed(explained(statement, people[:2])) > MANY / 2, statement
 
 
 def _rows_removed(plan):
