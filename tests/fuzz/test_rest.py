@@ -104,7 +104,7 @@ class TestPlanted:
             return task
 
         monkeypatch.setattr(tasks, "create_task", halfway)
-        self.found(world, "POST /api/v1/tasks", "was refused and wrote something")
+        self.found(world, "POST /api/v1/tasks", "was refused and wrote")
 
     def test_a_hole_in_the_wall(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(find, "automations_of", lambda actor: Automation.objects.all())

@@ -103,7 +103,14 @@ def explained(statement, customers):
 def crowd(people, version, empty_when_analysed):
     """Many runs of these customers. The statistics may be of a moment when there were none (just after a workspace was emptied)."""
     with connection.cursor() as cursor:
-        fill = [people[0].workspace_id, version.automation_id, version.pk, MANY, [one.pk for one in people], len(people)]
+        fill = [
+            people[0].workspace_id,
+            version.automation_id,
+            version.pk,
+            MANY,
+            [one.pk for one in people],
+            len(people),
+        ]
         cursor.execute(_CROWD, fill)
         if empty_when_analysed:
             cursor.execute("delete from automations_run")
