@@ -11,12 +11,13 @@ from automations.services.snapshots import Known
 
 _FIND = f"""
 select {", ".join(KEYS)}, {COLUMNS}, array(
-    select t.slug from accounts_customertag ct join accounts_tag t on t.id = ct.tag_id where ct.customer_id = c.id order by t.slug
+    select (select t.slug from accounts_tag t where t.id = ct.tag_id) as slug
+    from accounts_customertag ct where ct.customer_id = c.id order by slug
 ), (
     select o.email from accounts_membership m join accounts_user o on o.id = m.user_id
     where m.workspace_id = (select %(workspace)s::bigint) and m.role = 'owner' order by m.id limit 1
 )
-from accounts_customer c left join accounts_user u on u.id = c.owner_id where {MEANT}
+from {MEANT} left join accounts_user u on u.id = c.owner_id
 """
 
 
