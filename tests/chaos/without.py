@@ -90,10 +90,28 @@ def one_scheduler() -> None:
     )
 
 
+def whole_queue() -> None:
+    """A process of the queue that was killed is replaced alone."""
+    from django_q.cluster import Sentinel
+
+    from config import cluster
+
+    cluster.Sentinel = Sentinel  # type: ignore[misc]  # what ours is made of
+
+
+def alarm() -> None:
+    """The queue's sentinel looks for the dead only when it comes to it."""
+    from config import cluster
+
+    cluster.LOOK_SECONDS = 0.0
+
+
 PROTECTIONS: dict[str, Callable[[], None]] = {
     "steady_keys": steady_keys,
     "known_events": known_events,
     "one_transaction": one_transaction,
     "database_time": database_time,
     "one_scheduler": one_scheduler,
+    "whole_queue": whole_queue,
+    "alarm": alarm,
 }
