@@ -59,7 +59,6 @@ class Host:
         self.parent = self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        self.maimed = False  # whether one of its processes was killed since it began
         return subprocess.Popen(
             self._command,
             cwd=self._tree,
@@ -110,16 +109,9 @@ class Host:
         return True
 
     def end(self) -> int:
-        """Ask for an orderly end; answers the exit code. A queue's cluster may be unable to end once a worker of it was killed: django-q2's
-        processes share a lock that the dead one may have held (docs/proof.md); then it is killed."""
+        """Ask for an orderly end; answers the exit code."""
         self.parent.terminate()
-        try:
-            return self.parent.wait(40)
-        except subprocess.TimeoutExpired:
-            if self.kind != "queue" or not self.maimed:
-                raise
-            self._kill()
-            return 0
+        return self.parent.wait(40)
 
     def destroy(self) -> None:
         """Leave nothing behind, whatever happened before."""
@@ -174,7 +166,6 @@ class Fleet:
         """SIGKILL one process, which its parent replaces."""
         host = self._chance.choice(self.of(kind))
         self._signal(self._chance.choice(host.wait_for_children()), signal.SIGKILL)
-        host.maimed = True
         self.counts[f"killed {kind}"] += 1
 
     def kill_host(self, kind: str) -> None:

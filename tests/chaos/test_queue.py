@@ -104,6 +104,12 @@ def die_with_the_timer() -> NoReturn:
     raise AssertionError("it lives")
 
 
+def hear_nothing() -> None:
+    """A task that nothing but its end ends."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(600)
+
+
 def note(path: str, seconds: float) -> None:
     """A task that says who began it, takes a while the first time, and says that it is done."""
     with Path(path).open("a") as file:
@@ -163,12 +169,13 @@ def test_the_task_of_the_dead_comes_back_and_the_one_beside_it_is_finished(datab
         OrmQ.objects.update(lock=timezone.now())  # as the time of the lock will
         until(lambda: "done" in dead.read_text())
 
-        async_task("time.sleep", 600, timeout=1)  # past its time it is ended by us, and nobody else with it
-        until(lambda: Failure.objects.exists())
-        until(lambda: len(set(found.four) & set(psutil.Process(found.sentinel).children())) == 3)
-        Failure.objects.all().delete()
-        found.works()
-        assert alive(psutil.Process(found.sentinel))
+        sentinel = psutil.Process(found.sentinel)
+        async_task(
+            f"{HERE}.hear_nothing", timeout=1
+        )  # past its time it is ended by the sentinel, and nobody else with it
+        until(lambda: sum(alive(process) for process in found.four) == 3)
+        with pytest.raises(AssertionError, match="waited too long"):
+            until(lambda: not alive(sentinel), 1.5)
 
 
 def test_one_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
