@@ -14,7 +14,7 @@ from accounts.clock import evaluation_now
 from accounts.errors import Refusal
 from automations.models import Event, EventContent
 from automations.services import shapes
-from automations.services.bulk import FEW
+from automations.services.event_rows import FEW
 from automations.services.events import NewEvent, load_events, record_events
 from tests.factories import make_customer, make_workspace
 from tests.worker.racing import Racer, until_a_row_is_waited_for

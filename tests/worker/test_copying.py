@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +72,7 @@ def unnested(values: Sequence[Any], kind: str) -> list[Any]:
 
 @few
 @example([*AWKWARD, None])
+@example(AWKWARD)
 @given(st.lists(TEXT | st.none()))
 def test_texts_come_back_as_they_were(values: list[str | None]) -> None:
     assert copied([field(value) for value in values], "text") == values
@@ -114,6 +115,12 @@ def test_other_numbers_and_a_status_are_what_they_read_as() -> None:
     assert unnested([Decimal("129.00"), Decimal("1E+3")], "numeric") == [Decimal("129.00"), Decimal("1000")]
     status = invoice_status("open", late=True)  # equal to several texts
     assert unnested([status], "text") == copied([field(status)], "text") == ["unpaid"]
+
+
+@pytest.mark.parametrize("others", [[], ["b"], [None]])
+def test_a_text_that_the_database_refuses_does_not_become_two(others: list[str | None]) -> None:
+    with pytest.raises(DataError, match="NUL"):
+        unnested(["a\x00,b", *others], "text")
 
 
 def test_rows_become_an_array_a_column() -> None:

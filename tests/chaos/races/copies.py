@@ -45,7 +45,7 @@ class FiftyCopies(Race):
     )
     guards = (Guard("the unique key of events", _without_event_key, orders[:1]),)
     checks = ("E2", "E3", "E4", "E5", "E7")
-    EVENTS = 40  # of a batch: more than are written by one statement
+    EVENTS = event_rows.FEW + 5  # of a batch: more than are written by one statement
 
     def prepare(self) -> None:
         self.automation = live(self.workspace, RESTING)
