@@ -98,7 +98,7 @@ class Sentinel(original.Sentinel):
 
 def keep(once: bool = False) -> None:
     """Run a set until SIGTERM or Ctrl-C, and another one whenever it was given up or its sentinel killed. `once`: look at the queue
-    once. Raises CommandError when a set does not come up."""
+    once. Raises CommandError when a set cannot start."""
     asked = Flag()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
@@ -109,7 +109,7 @@ def keep(once: bool = False) -> None:
         if once:
             asked.set()
         _wait(sentinel, asked)
-        if not (asked.is_set() or up.is_set()):
+        if not (asked.is_set() or up.is_set()) and (sentinel.exitcode or 0) > 0:  # by itself
             raise CommandError(f"The queue does not start: exit code {sentinel.exitcode}. Why stands above.")
         if not asked.is_set():
             log.error("the queue ended with exit code %s and starts again in %g s", sentinel.exitcode, PAUSE_SECONDS)

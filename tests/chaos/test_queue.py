@@ -189,15 +189,34 @@ def test_one_that_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None
     assert sentinel.exitcode == -signal.SIGKILL
 
 
-def test_one_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Conf, "BROKER_CLASS", "no.such.Broker")
-    handlers = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
-    try:
-        with pytest.raises(CommandError, match="does not start: exit code 1"):
-            cluster.keep()
-    finally:
-        for number, handler in handlers:
-            signal.signal(number, handler)
+class Deadly:
+    """A broker over which the first sentinel is killed, and the second one stumbles."""
+
+    seen: Path
+
+    def __init__(self, **_: object) -> None:
+        if not self.seen.exists():
+            self.seen.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise OSError("no broker")
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    kept = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    yield
+    for number, handler in kept:
+        signal.signal(number, handler)
+
+
+def test_one_that_cannot_start_says_so_and_one_that_is_killed_at_its_start_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, handlers: None, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Conf, "BROKER_CLASS", f"{HERE}.Deadly")
+    monkeypatch.setattr(Deadly, "seen", tmp_path / "seen", raising=False)
+    with pytest.raises(CommandError, match="does not start: exit code 1"):
+        cluster.keep()
+    assert Deadly.seen.exists()
 
 
 def test_a_flag_is_seen_by_other_processes_and_needs_no_lock() -> None:
