@@ -74,6 +74,7 @@ class Unrouted(models.Model):
     shard = models.SmallIntegerField()
     event_id = models.BigIntegerField()
     workspace_id = models.BigIntegerField()
+    lost = models.SmallIntegerField(db_default=0)  # workers that died while they routed it (worker/poison.py)
 
 
 class Routed(models.Model):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -115,14 +115,26 @@ class Entries:
 def enter_runs(entries: Entries) -> list[int]:
     """Write the new runs in the caller's transaction, in three statements whatever their number: ids, re-entry keys, rows. Where
     somebody else took a key at the same moment the decision becomes `reentry`. Answers the ids of the runs that exist now."""
+    return write_runs(take_places(entries), entries.now)
+
+
+def take_places(entries: Entries) -> list[LiveRun]:
+    """The new runs that may begin, with their ids and re-entry keys; their rows are not written yet."""
     if not entries.new:
         return []
     with connection.cursor() as cursor:
         for entering, id in zip(entries.new, run_rows.new_ids(cursor, len(entries.new)), strict=True):
             entering.run.id = id
         _take_keys(cursor, entries)
-        started = [entering.run for entering in entries.new if entering.decision.outcome == "started"]
-        made = run_rows.write(cursor, started, entries.now) if started else []
+    return [entering.run for entering in entries.new if entering.decision.outcome == "started"]
+
+
+def write_runs(runs: Sequence[LiveRun], now: datetime) -> list[int]:
+    """The rows of these new runs, due at once. Answers the ids of those that exist now."""
+    if not runs:
+        return []
+    with connection.cursor() as cursor:
+        made = run_rows.write(cursor, runs, now)
     if made:
         bell.ring()
     return made

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+from django.db import connection
+
 from automations.engine import states
+from automations.engine.run_state import RunState
 from automations.engine.subjects import narrowest
 from automations.services.bulk import FEW, copy_new
-from automations.services.jsontext import dumps
+from automations.services.jsontext import dumps, plain_text
 from automations.worker.batch import LiveRun
 from automations.worker.copying import NULL, arrays, field, json_field, moment
 
@@ -31,6 +34,11 @@ _COPY = """
 copy automations_run (id, workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, status,
     due_at, step, started_at, end_reason, ended_at, goal_reached_at, mode, seq, attempt, steps_executed, lost) from stdin
 """
+_COPY_WALKED = """
+copy automations_run (id, workspace_id, automation_id, version_id, event_id, customer_id, subject_kind, subject_id, subjects, started_at,
+    goal_reached_at, status, parked_on, due_at, step, seq, attempt, entered_at, state, wait_name, wait_key, wait_since, end_reason, error,
+    ended_at, steps_executed, mode, lost) from stdin
+"""
 
 
 def new_ids(cursor: Any, count: int) -> list[int]:
@@ -47,6 +55,31 @@ def write(cursor: Any, runs: Sequence[LiveRun], now: datetime) -> list[int]:
         return [run.id for run in runs]
     cursor.execute(_RUNS, arrays(rows))
     return [row[0] for row in cursor.fetchall()]
+
+
+def write_walked(cursor: Any, runs: Sequence[tuple[LiveRun, RunState]]) -> None:
+    """Write runs that have been walked before they had a row. Raises `IntegrityError` when one is there: the caller's transaction is
+    lost, and with it what they did."""
+    if not runs:
+        return
+    with connection.wrap_database_errors, cursor.copy(_COPY_WALKED) as copy:
+        copy.write("".join([_walked_line(run, state) for run, state in runs]))
+
+
+def _walked_line(run: LiveRun, state: RunState) -> str:
+    kind, id = narrowest(run.subjects, RUN_SUBJECTS)
+    return (
+        f"{run.id}\t{run.workspace_id}\t{run.automation_id}\t{run.version_id}\t{run.event_id}\t"
+        f"{NULL if run.customer_id is None else run.customer_id}\t{kind}\t{id}\t{json_field(dumps(run.subjects))}\t"
+        f"{moment(run.started_at)}\t{_time(run.goal_reached_at)}\t{state.status}\t{field(state.parked_on)}\t{_time(state.due_at)}\t"
+        f"{field(state.step)}\t{state.seq}\t{state.attempt}\t{_time(state.entered_at)}\t{_json(state.state)}\t"
+        f"{field(state.wait_name)}\t{field(state.wait_key)}\t{state.wait_since if state.parked_on == 'event' else NULL}\t"
+        f"{field(state.end_reason)}\t{_json(state.error)}\t{_time(state.ended_at)}\t{state.steps_executed}\tlive\t0\n"
+    )
+
+
+def _json(value: Any) -> str:
+    return json_field(plain_text(value)) if value else NULL
 
 
 def _row(run: LiveRun, now: datetime) -> tuple[Any, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 from django.conf import settings
@@ -32,7 +33,7 @@ BATCH_MAX, BATCH_MIN = 500, 200
 _SLOW, _FAST = 1.0, 0.2  # seconds a transaction should stay between
 
 
-class _Size:
+class Size:
     """The batch size adapts: half when a transaction takes longer than a second, double when a full one takes under 200 ms."""
 
     now = BATCH_MAX
@@ -47,11 +48,11 @@ class _Size:
 
 def advance_batch(limit: int | None = None) -> int:
     """Advance up to `limit` due runs (default: as many as a short transaction takes). Answers how many it moved."""
-    size = limit or _Size.now
+    size = limit or Size.now
     started = time.monotonic()
     count = _batch(lambda: claim(size))
     if count and limit is None:
-        _Size.learn(count, time.monotonic() - started)
+        Size.learn(count, time.monotonic() - started)
     return count + (_suspects() if not count or _Suspects.due() else 0)
 
 
@@ -121,15 +122,17 @@ def _walk(runs: list[RunState]) -> Sequence[Walk]:
     if not runs:
         return ()
     now = evaluation_now()
-    walks = _walks(obey_marks(runs), now)
+    walks = walks_of(obey_marks(runs), now)
     if walks:
-        walk_all(walks, _context(walks, now))
+        walk_all(walks, context_of(walks, now))
         store.write(walks)
     return walks
 
 
-def _context(walks: Sequence[Walk], now: datetime) -> Context:
+def context_of(walks: Sequence[Walk], now: datetime, triggers: Mapping[int, Any] | None = None) -> Context:
+    """What these walks share, with the records that most of them need; `triggers` are known already, by event."""
     context = Context(now)
+    context.records.by_root["trigger"] = dict(triggers or {})
     for walk in walks:
         walk.records = context.records
     _lock_customers(walks)
@@ -137,7 +140,8 @@ def _context(walks: Sequence[Walk], now: datetime) -> Context:
     return context
 
 
-def _walks(runs: Sequence[RunState], now: datetime) -> list[Walk]:
+def walks_of(runs: Sequence[RunState], now: datetime) -> list[Walk]:
+    """A walk for each of these runs. Raises `LookupError` for a version that cannot be compiled here."""
     plans = plans_for({run.version_id for run in runs})
     workspaces = load_workspaces(run.workspace_id for run in runs)
     grid = next_pass(now)
@@ -215,7 +219,7 @@ def _fail_alone(id: int, error: Exception) -> int:
 
 def _broken(run: RunState, error: Exception) -> Walk:
     now = evaluation_now()
-    walk = _walks([run], now)[0]
+    walk = walks_of([run], now)[0]
     walk.fail("internal", f"{type(error).__name__}: {error}")
     return walk
 

@@ -24,8 +24,10 @@ class Occurrence:
     only_automation: int | None
     recorded_at: datetime
     shard: int = 0  # the place in the queue, which stays when its customer is merged
+    lost: int = 0  # workers that died while they routed it
     merged: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # roots as its filters read them
     customer_id: int | None = field(init=False)  # the customer it is about
+    moved: bool = False  # recorded for another record, which was merged into the customer's
     _keys: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -34,7 +36,7 @@ class Occurrence:
     def move_to(self, customer_id: int) -> None:
         """Make it one of the record that its customer was merged into."""
         self.facts = replace(self.facts, subjects={**self.facts.subjects, "customer": customer_id})
-        self.customer_id = customer_id
+        self.customer_id, self.moved = customer_id, True
         self._keys = None
 
     @property
@@ -88,6 +90,13 @@ class LiveRun:
     plan: Plan
     end_reason: str | None = None  # set when this batch ends it
     woken_by: int | None = None  # the event that this batch wakes it with
+    # What a walk goes on from, beside what is above.
+    seq: int = 0
+    attempt: int = 0
+    entered_at: datetime | None = None
+    steps_executed: int = 0
+    lost: int = 0
+    stored: str | None = None  # `state` as its JSON text
 
     @property
     def unfinished(self) -> bool:

@@ -11,6 +11,7 @@ from automations.engine.run_state import RunState
 from automations.models import Automation
 from automations.services.cancel import end_runs
 from automations.services.inflight import freeze
+from automations.worker.batch import LiveRun
 
 
 def obey_marks(runs: Sequence[RunState]) -> list[RunState]:
@@ -36,7 +37,20 @@ def obey_marks(runs: Sequence[RunState]) -> list[RunState]:
     return free
 
 
+def covered(runs: Sequence[LiveRun]) -> set[int]:
+    """Those of these runs that a mark covers."""
+    marked = _marked({run.automation_id for run in runs})
+    return {
+        run.id
+        for run in runs
+        if (automation := marked.get(run.automation_id))
+        and run.id <= max(automation.cancel_mark or 0, automation.hold_mark or 0)
+    }
+
+
 def _marked(ids: set[int]) -> dict[int, Automation]:
+    if not ids:
+        return {}
     rows = Automation.objects.filter(_MARKED, pk__in=ids)
     return {row.pk: row for row in rows.only("cancel_mark", "cancel_reason", "hold_mark", "paused_at")}
 

@@ -1,7 +1,8 @@
-"""Poison: which runs a worker holds, written where its death cannot undo it (DESIGN 5.2).
+"""Poison: which runs and events a worker holds, written where its death cannot undo it (DESIGN 5.2).
 
 Each worker process keeps a second connection with a session lock on its own row of `worker`. When the process dies the lock is
-gone; whoever finds it free marks the runs that were held. Marked runs are claimed one at a time, and at the third death fail.
+gone; whoever finds it free marks the runs that were held. Marked runs are claimed one at a time, and at the third death fail. So it
+is with events, which stand in the row by their negative ids: a marked one is routed alone and its runs are not walked with it.
 
 Until a dead worker's row is found, nobody else walks what stands in it: else the next worker would take up the same batch, and die of
 it in its turn, before anybody has marked what the first one held. A worker that hangs is made to die (`stuck`).
@@ -26,6 +27,10 @@ LOCK_CLASS = 0x0_0DEAD  # advisory locks (class, worker id)
 DEATHS = 3
 # Seconds of silence after which a worker's row keeps nobody from its runs any more: it is frozen, or its host is cut off.
 FRESH = 10
+
+
+class Poison(Exception):
+    """What is written down for an event that killed its workers."""
 
 
 class Holder:
@@ -127,6 +132,11 @@ def hold(ids: Sequence[int]) -> frozenset[int]:
     return frozenset(_holder.hold(ids)) if _holder is not None else frozenset()
 
 
+def hold_events(ids: Sequence[int]) -> frozenset[int]:
+    """The same before routing, for events."""
+    return frozenset(-id for id in hold([-id for id in ids]))
+
+
 def noted() -> bool:
     """Whether the death of this process will be noted."""
     return _holder is not None
@@ -163,9 +173,10 @@ def reap() -> int:
 
 
 def _bury(dead: Sequence[int]) -> None:
-    """Mark what these rows name, each run once. A row names its worker's last batch, also when that was done and others have taken
-    up runs of it since; so when all workers die at once (the server restarts, the host is lost) one run stands in several rows. And a
-    death in company proves nothing against one run: it makes a suspect, which is then walked alone, and only deaths alone add up."""
+    """Mark what these rows name, each run and each event once. A row names its worker's last batch, also when that was done and others
+    have taken up runs of it since; so when all workers die at once (the server restarts, the host is lost) one run stands in several
+    rows. And a death in company proves nothing against one run: it makes a suspect, which is then walked alone, and only deaths alone
+    add up."""
     from automations.worker.advance import fail_bare
 
     with transaction.atomic(), connection.cursor() as cursor:
@@ -176,12 +187,19 @@ def _bury(dead: Sequence[int]) -> None:
             return
         log.warning("%s workers died holding %s runs", len(rows), len(held))
         alone = [row[0] for row in rows if len(row) == 1]
-        cursor.execute(
-            "UPDATE automations_run SET lost = CASE WHEN id = ANY(%s) THEN lost + 1 ELSE greatest(lost, 1) END WHERE id IN "
-            "(SELECT id FROM automations_run WHERE id = ANY(%s) AND due_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE) "
-            "RETURNING id, lost",
-            [alone, held],
-        )
+        cursor.execute(_MARK_RUNS, [alone, held])
         for run, lost in cursor.fetchall():
             if lost >= DEATHS:
                 fail_bare(run, "poison", f"{DEATHS} workers died while they walked this run.")
+        cursor.execute(_MARK_EVENTS, [[-id for id in alone], [-id for id in held]])
+
+
+_MARK = "lost = CASE WHEN {id} = ANY(%s) THEN lost + 1 ELSE greatest(lost, 1) END"
+_MARK_RUNS = f"""
+UPDATE automations_run SET {_MARK.format(id="id")} WHERE id IN
+    (SELECT id FROM automations_run WHERE id = ANY(%s) AND due_at IS NOT NULL ORDER BY id FOR NO KEY UPDATE) RETURNING id, lost
+"""
+_MARK_EVENTS = f"""
+UPDATE automations_unrouted u SET {_MARK.format(id="u.event_id")} FROM automations_event e
+WHERE e.id = ANY(%s) AND u.shard = e.shard AND u.event_id = e.id
+"""

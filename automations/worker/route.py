@@ -6,6 +6,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from django.db import connection, transaction
@@ -16,10 +18,10 @@ from automations.engine.plan import Plan
 from automations.models import SHARDS
 from automations.services.cancel import end_runs
 from automations.services.endings import ERASED, ends_by
-from automations.services.entry import Entries, enter_runs
+from automations.services.entry import Entries, take_places, write_runs
 from automations.services.erasing import empty_records
 from automations.services.events import facts_of
-from automations.worker import bell, deciding, evaluations, exits, queue, wake
+from automations.worker import at_once, bell, deciding, evaluations, exits, poison, queue, wake
 from automations.worker.batch import Listening, LiveRun, Occurrence
 from automations.worker.claim import without
 from automations.worker.copying import arrays
@@ -29,19 +31,20 @@ from automations.worker.locks import hold_shards, take_shards
 from automations.worker.reading import Reader
 from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.runs import locked, runs_of
+from automations.worker.stuck import stuck_ends
 
 log = logging.getLogger(__name__)
 # More shards are held only where so many have too few events for a full batch: other routers shall find some as well.
 ENOUGH_SHARDS = 16
 MOST_EVENTS = 500
 _COLUMNS = """e.id, e.name, e.subjects, e.occurred_at, e.origin, e.cause_run, e.depth, c.payload::text, c.snapshot::text,
-    e.workspace_id, e.only_automation, e.recorded_at, e.shard"""
+    e.workspace_id, e.only_automation, e.recorded_at, e.shard, u.lost"""
 _CONTENT = "left join automations_event_content c on c.event_id = e.id and c.recorded_at = e.recorded_at"
 # Of each shard its oldest, and of all of them the oldest: what is left out of a shard is younger than what is taken.
 _OLDEST = f"""
 select {_COLUMNS} from (
-    select oldest.event_id from unnest(%s::int[]) s cross join lateral (
-        select event_id from automations_unrouted where shard = s order by event_id limit %s) oldest
+    select oldest.event_id, oldest.lost from unnest(%s::int[]) s cross join lateral (
+        select event_id, lost from automations_unrouted where shard = s order by event_id limit %s) oldest
     order by oldest.event_id limit %s) u
 join automations_event e on e.id = u.event_id {_CONTENT} order by e.id
 """
@@ -58,39 +61,72 @@ where r.id = v.id and r.goal_reached_at is null
 _SHARDS_OF = "select distinct shard from automations_event where id = any(%s)"
 
 
-def route_batch() -> int:
-    """Route one batch; answers the number of events, 0 when none is recorded that nobody else holds."""
-    return _batch(_oldest)
+def route_batch(walking: bool = True) -> int:
+    """Route one batch; answers the number of events, 0 when none is recorded that nobody else holds. New runs are walked in the same
+    transaction where that is short (`at_once`), unless `walking` is false: then each waits to be claimed."""
+    return _batch(_oldest, walking)
 
 
-def _batch(take: Callable[[], list[Occurrence]]) -> int:
-    """One transaction; when it fails for good, its halves in their order, down to the event that fails alone: it is recorded as
-    routed with the error, so that one bad event cannot stop a shard."""
+def _batch(take: Callable[[], list[Occurrence]], walking: bool) -> int:
+    """One transaction; when it fails for good, again without walking, and then its halves in their order, down to the event that fails
+    alone: it is recorded as routed with the error, so that one bad event cannot stop a shard."""
     held: list[int] = []
     try:
-        return retrying(lambda: _transaction(take, held))
+        return retrying(lambda: _transaction(take, held, walking))
     except Exception as error:  # whatever a filter, a root or a constraint raised must not stop the other events
         if is_surroundings(error) or not held:
             raise
+        if isinstance(error, MemoryError):
+            poison.out_of_memory()
         log.exception("routing %s events failed", len(held))
-        return _halves(list(held), error)
+        return _batch(lambda: _these(held), False) if walking else _halves(list(held), error)
 
 
 def _halves(ids: list[int], error: Exception) -> int:
     if len(ids) == 1:
         return retrying(lambda: _give_up(ids[0], error))
     middle = len(ids) // 2
-    return sum(_batch(lambda part=part: _these(part)) for part in (ids[:middle], ids[middle:]))  # type: ignore[misc]  # bound now
+    return sum(_batch(lambda part=part: _these(part), False) for part in (ids[:middle], ids[middle:]))  # type: ignore[misc]  # bound now
 
 
 @transaction.atomic
-def _transaction(take: Callable[[], list[Occurrence]], held: list[int]) -> int:
-    occurrences = take()
+def _transaction(take: Callable[[], list[Occurrence]], held: list[int], walking: bool) -> int:
+    occurrences = _up_to_suspect(take())
     held[:] = [item.facts.id for item in occurrences]
-    if occurrences:
-        route(occurrences)
-        queue.leave([(item.shard, item.facts.id) for item in occurrences])
+    if not occurrences:
+        return 0
+    left = poison.hold_events(held)
+    occurrences = list(takewhile(lambda item: item.facts.id not in left, occurrences))  # behind one, its shard waits
+    held[:] = [item.facts.id for item in occurrences]
+    if not occurrences:
+        return 0
+    if occurrences[0].lost >= poison.DEATHS:
+        _record_failure(occurrences[0], poison.Poison(f"{poison.DEATHS} workers died while they routed this event."))
+    else:
+        with stuck_ends():
+            _route_and_walk(occurrences, walking and not occurrences[0].lost)
     return len(occurrences)
+
+
+def _up_to_suspect(occurrences: list[Occurrence]) -> list[Occurrence]:
+    """One that a worker died with is routed alone, after those that were recorded before it (ERR-11)."""
+    for place, item in enumerate(occurrences):
+        if item.lost:
+            return occurrences[: place or 1]
+    return occurrences
+
+
+def _route_and_walk(occurrences: Sequence[Occurrence], walking: bool) -> None:
+    now = evaluation_now()
+    new, woken = route(occurrences, now)
+    walked = at_once.may_walk([*new, *woken], occurrences) if walking else []
+    ids = {run.id for run in walked}
+    write_runs([run for run in new if run.id not in ids], now)
+    if wake.write_wakes([run for run in woken if run.id not in ids]):
+        bell.ring()
+    queue.leave([(item.shard, item.facts.id) for item in occurrences])
+    at_once.walk(walked, {item.facts.id: item.facts.trigger for item in occurrences}, now)
+    _forget([item for item in occurrences if item.facts.name == ERASED and item.customer_id is not None])
 
 
 def _oldest() -> list[Occurrence]:
@@ -116,15 +152,19 @@ def _fetch(statement: str, parameters: list[Any]) -> list[Occurrence]:
 @transaction.atomic
 def _give_up(id: int, error: Exception) -> int:
     for occurrence in _these([id]):
-        evaluations.write([evaluations.failed(occurrence, error)])
-        queue.leave([(occurrence.shard, id)])
+        _record_failure(occurrence, error)
         return 1
     return 0
 
 
-def route(occurrences: Sequence[Occurrence]) -> None:
-    """End, wake and enter for these events, in their order, in the caller's transaction that holds their shards."""
-    now = evaluation_now()
+def _record_failure(occurrence: Occurrence, error: Exception) -> None:
+    evaluations.write([evaluations.failed(occurrence, error)])
+    queue.leave([(occurrence.shard, occurrence.facts.id)])
+
+
+def route(occurrences: Sequence[Occurrence], now: datetime) -> tuple[list[LiveRun], list[LiveRun]]:
+    """End runs for these events, in their order, in the caller's transaction that holds their shards. Answers the runs that they start
+    and those that they wake, which the caller writes or walks."""
     listening = find_listening(occurrences)
     known = know(occurrences, listening, now)
     entries = Entries(now, known)
@@ -137,9 +177,11 @@ def route(occurrences: Sequence[Occurrence]) -> None:
         before = len(entries.new)
         evaluated.append(deciding.decide(occurrence, entries))
         _remember(entries, before, runs)
-    _write(entries, {run.id: run for some in runs.values() for run in some if run.id > 0}.values())
+    there = {run.id: run for some in runs.values() for run in some if run.id > 0}.values()
+    _write(there)
+    new = take_places(entries)  # behind the ends, so that a key which an event frees can be taken by the next one
     evaluations.write([item for item in evaluated if item.needed])
-    _forget([item for item in occurrences if item.facts.name == ERASED and item.customer_id is not None])
+    return new, [run for run in there if run.woken_by is not None and run.end_reason is None]
 
 
 def _forget(occurrences: Sequence[Occurrence]) -> None:
@@ -217,15 +259,10 @@ def _expect_runs(occurrences: Sequence[Occurrence], runs: dict[int | None, list[
                 wake.expect_mail(run, reader)
 
 
-def _write(entries: Entries, runs: Collection[LiveRun]) -> None:
-    """Ends before entries, so that a key which an event frees can be taken by the next one."""
+def _write(runs: Collection[LiveRun]) -> None:
     for reason in sorted({run.end_reason for run in runs if run.end_reason is not None}):
         end_runs([run.id for run in runs if run.end_reason == reason], reason=reason)
-    wake.write_wakes([run for run in runs if run.woken_by is not None and run.end_reason is None])
     _write_goals([run for run in runs if run.goal_reached_at is not None])
-    enter_runs(entries)
-    if any(run.woken_by is not None for run in runs):
-        bell.ring()
 
 
 def _write_goals(runs: Sequence[LiveRun]) -> None:

@@ -15,7 +15,7 @@ from automations.worker.copying import array
 from automations.worker.plans import plans_for
 
 _COLUMNS = """r.id, r.workspace_id, r.automation_id, r.version_id, r.event_id, r.customer_id, r.subjects, r.status, r.parked_on,
-    r.step, r.wait_name, r.wait_key, r.started_at, r.state, r.goal_reached_at"""
+    r.step, r.wait_name, r.wait_key, r.started_at, r.state, r.goal_reached_at, r.seq, r.attempt, r.entered_at, r.steps_executed, r.lost"""
 # By the index `run_of_customer`, one customer after the other, which is what `offset 0` and the switches are for: where the table was
 # not analysed, or when it was empty, that of all unfinished runs or of all live ones is taken for the better one. Ended runs matter
 # only to goals, which may be reached after the end.
@@ -55,5 +55,7 @@ def locked(ids: Collection[int]) -> list[LiveRun]:
 
 
 def _run(row: Sequence[Any], plan: Plan) -> LiveRun:
-    fields = [*row[:6], loads(row[6]), *row[7:13], loads(row[13]) or {}, row[14], plan]
-    return LiveRun(*fields)
+    run = LiveRun(*[*row[:6], loads(row[6]), *row[7:13], loads(row[13]) or {}, row[14], plan])
+    run.seq, run.attempt, run.entered_at, run.steps_executed, run.lost = row[15:]
+    run.stored = row[13]
+    return run

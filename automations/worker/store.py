@@ -54,12 +54,18 @@ class LostRun(RuntimeError):
 def write(walks: Sequence[Walk]) -> None:
     """Write everything of these walks; the caller's transaction commits it or nothing."""
     with connection.cursor() as cursor:
+        update_runs(cursor, [walk.run for walk in walks])
+        write_beside(cursor, walks)
+
+
+def write_beside(cursor: Any, walks: Sequence[Walk]) -> None:
+    """The same without the rows of the runs, which are written already."""
+    if walks:
         _copy_log(cursor, walks)
         effects = [effect for walk in walks for effect in walk.effects]
         if effects:
             _copy_deliveries(cursor, effects, walks[0].now)
         runs = [walk.run for walk in walks]
-        _update_runs(cursor, runs)
         _add_tallies(cursor, walks)
         _second_looks(cursor, runs)
         _keep_items(cursor, runs)
@@ -145,7 +151,10 @@ def _delivery_line(effect: Effect, now: str) -> str:
     )
 
 
-def _update_runs(cursor: Any, runs: Sequence[RunState]) -> None:
+def update_runs(cursor: Any, runs: Sequence[RunState]) -> None:
+    """The rows of runs that were read and locked in this transaction. Raises `LostRun` when one is not where it was read."""
+    if not runs:
+        return
     columns = arrays([_run_row(run) for run in runs])
     without(cursor, _SWITCHES, _UPDATE, columns)
     if cursor.rowcount != len(runs):

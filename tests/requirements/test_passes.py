@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -126,10 +127,10 @@ def test_crn_06_a_wait_that_timed_out_moves_on(onward: Outside) -> None:  # CRN-
     assert (run["status"], run["steps"][0]["output"]["outcome"]) == ("completed", "timeout")
 
 
-def _advance_and_die(killer: psycopg.Connection[Any]) -> None:
+def _work_and_die(work: Callable[[], int], killer: psycopg.Connection[Any]) -> None:
     """A mail is queued, and the process is gone before the commit."""
     with transaction.atomic():
-        assert advance_batch() == 1
+        assert work()
         assert Delivery.objects.count() == 1
         pid = connection.connection.info.backend_pid
         killer.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
@@ -137,12 +138,17 @@ def _advance_and_die(killer: psycopg.Connection[Any]) -> None:
 
 
 @ALONE
-def test_crn_07_what_a_dead_worker_began_is_done_once(onward: Outside, database_url: str) -> None:  # CRN-07
+@pytest.mark.parametrize("at_once", [True, False])
+def test_crn_07_what_a_dead_worker_began_is_done_once(
+    onward: Outside, database_url: str, at_once: bool
+) -> None:  # CRN-07
+    """Be it the router that starts the run, or the worker that has claimed it."""
     automation = onward.activate(flow(mail("m")))
     onward.emit("sign", onward.customer()["id"])
-    route_batch()
+    if not at_once:
+        route_batch(walking=False)
     with psycopg.connect(database_url, autocommit=True) as killer, pytest.raises(Error):
-        _advance_and_die(killer)
+        _work_and_die(route_batch if at_once else advance_batch, killer)
     connection.close()
     assert Delivery.objects.count() == 0
     a_pass()

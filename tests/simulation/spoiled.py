@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 
+from accounts.clock import evaluation_now
 from automations.services import pause
-from automations.worker import claim, deliver, loop, poison, queue, route, schedules, settle, store
+from automations.services.entry import write_runs
+from automations.worker import claim, deliver, loop, poison, queue, route, schedules, settle, store, wake
 from tests.simulation.baton import current
 
 Spoil = Callable[[pytest.MonkeyPatch], None]
@@ -47,7 +49,7 @@ def no_second_look(patch: pytest.MonkeyPatch) -> None:
 def marked_before(patch: pytest.MonkeyPatch) -> None:
     """The mark that an event was routed is committed before what it brought about (E3, E4)."""
 
-    def apart(take: Callable[[], list[Any]], held: list[int]) -> int:
+    def apart(take: Callable[[], list[Any]], held: list[int], _walking: bool) -> int:
         with transaction.atomic():
             occurrences = take()
             held[:] = [item.facts.id for item in occurrences]
@@ -56,7 +58,10 @@ def marked_before(patch: pytest.MonkeyPatch) -> None:
                 _note()
         if occurrences:
             with transaction.atomic():
-                route.route(occurrences)
+                now = evaluation_now()
+                new, woken = route.route(occurrences, now)
+                write_runs(new, now)
+                wake.write_wakes(woken)
         return len(occurrences)
 
     patch.setattr(route, "_transaction", apart)

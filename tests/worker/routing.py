@@ -11,10 +11,10 @@ from tests.worker.living import happen, live
 DELAY = "steps: [{id: d, type: delay, duration: 5d}]"
 
 
-def route_all() -> int:
-    """Route until nothing is recorded that was not routed; answers how many events."""
+def route_all(walking: bool = False) -> int:
+    """Route until nothing is recorded that was not routed; answers how many events. The new runs wait to be claimed, unless `walking`."""
     count = 0
-    while found := route_batch():
+    while found := route_batch(walking):
         count += found
     return count
 

@@ -103,14 +103,14 @@ def test_an_event_that_cannot_be_routed_leaves_the_queue_alone(
 ):  # one bad event, not a shard
     on(workspace, SIGN)
     bad, *good = record(customer, 4)
-    entering = route.enter_runs
+    entering = route.take_places
 
     def fail(entries):
         if any(item.run.event_id == bad for item in entries.new):
             raise ValueError("no")
         return entering(entries)
 
-    monkeypatch.setattr(route, "enter_runs", fail)
+    monkeypatch.setattr(route, "take_places", fail)
     route_all()
     assert waiting() == set()
     assert Evaluation.objects.get(event_id=bad).decisions == [{"error": "ValueError: no"}]
@@ -154,14 +154,14 @@ def test_a_router_that_is_overtaken_starts_no_run(workspace, customer, monkeypat
     """It read the event, and the event left the queue some other way before it was done."""
     automation = on(workspace, SIGN)
     [event] = record(customer, 1)
-    entering = route.enter_runs
+    entering = route.take_places
 
     def overtaken(entries):
         made = entering(entries)
         Racer(lambda: queue.leave([(_shard(customer), event)])).result()
         return made
 
-    monkeypatch.setattr(route, "enter_runs", overtaken)
+    monkeypatch.setattr(route, "take_places", overtaken)
     assert route_batch() == 0
     assert not runs(automation)
     assert waiting() == set()
