@@ -62,9 +62,10 @@ def read_json(raw: bytes) -> Any:
         ) from None
     except RecursionError:
         raise _too_deep() from None
-    suspicious = _SUSPICIOUS.search(raw) is not None
-    if suspicious or raw.count(b"{") + raw.count(b"[") > DEEPEST:
-        _walk(data, suspicious)
+    if raw.count(b"{") + raw.count(b"[") > DEEPEST:
+        _refuse_deep(data)
+    if _SUSPICIOUS.search(raw) is not None:
+        _refuse_characters(data)
     return data
 
 
@@ -115,25 +116,29 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def _walk(data: Any, characters: bool) -> None:
-    """Depth, without recursion, and where it is asked for characters: only what is written with a backslash can be refused."""
-    level = [data]
-    for _ in range(DEEPEST):
-        below: list[Any] = []
-        for value in level:
-            if isinstance(value, dict):
-                if characters:
-                    for key in value:
-                        _characters(key)
-                below += value.values()
-            elif isinstance(value, list):
-                below += value
-            elif characters and isinstance(value, str):
-                _characters(value)
-        if not below:
+def _refuse_deep(data: Any) -> None:
+    """Level by level, without recursion, and only what can hold something: a list of a thousand events comes here."""
+    level = [data] if isinstance(data, (dict, list)) else []
+    for _ in range(DEEPEST - 1):
+        held = [value.values() if type(value) is dict else value for value in level]
+        level = [item for items in held for item in items if type(item) is dict or type(item) is list]
+        if not level:
             return
-        level = below
-    raise _too_deep()
+    if any(level):
+        raise _too_deep()
+
+
+def _refuse_characters(value: Any) -> None:
+    """Whatever could only be written with a backslash. The depth is known to be small."""
+    if isinstance(value, str):
+        _characters(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _characters(key)
+            _refuse_characters(item)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_characters(item)
 
 
 def _characters(text: str) -> None:

@@ -160,6 +160,8 @@ def iso(value: datetime | date) -> str:
     """A date as `2026-11-20`, a time as `2026-11-20T09:14:02.120Z`."""
     if not isinstance(value, datetime):
         return value.isoformat()
+    if value.tzinfo is UTC:  # as nearly all are
+        return value.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
     try:
         value = (value if value.tzinfo else value.replace(tzinfo=UTC)).astimezone(UTC)
     except OverflowError:  # a time at the edge of the calendar stays in its own zone

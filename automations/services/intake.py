@@ -21,7 +21,7 @@ from automations.engine.registry import registry
 from automations.models import Delivery
 from automations.services.events import NewEvent, Recorded, record_events, short
 from automations.services.intake_customers import find_customers
-from automations.services.intake_reading import Posted, Ref, read_events
+from automations.services.intake_reading import GivenCustomer, Posted, Ref, read_events
 from automations.services.newcomers import Raced, make_customers
 from automations.services.snapshots import Known
 from automations.worker.retrying import retrying
@@ -161,16 +161,18 @@ def _join(subjects: dict[str, int], more: Mapping[str, int], item: Posted) -> No
 
 def _resolve_customers(workspace_id: int, posted: Sequence[Posted], found: Resolved) -> None:
     """A known customer is never changed by an event; an unknown one, given by e-mail or own id, is made with the fields beside."""
-    given = {index: item.customer for index, item in enumerate(posted) if item.customer is not None}
-    if not given:
-        return
+    named: dict[int, tuple[GivenCustomer, dict[Any, Ref]]] = {}
     refs: dict[Any, Ref] = {}
-    for customer in given.values():
-        refs.update({_hashable(ref): ref for ref in customer.refs})
+    for index, item in enumerate(posted):
+        if item.customer is not None:
+            named[index] = item.customer, {_hashable(ref): ref for ref in item.customer.refs}
+            refs.update(named[index][1])
+    if not named:
+        return
     answered, found.known = find_customers(workspace_id, list(refs.values()))
     answers = dict(zip(refs, answered, strict=True))
-    for index, customer in given.items():
-        ids = {answer["customer"] for ref in customer.refs if (answer := answers[_hashable(ref)]) is not None}
+    for index, (customer, by) in named.items():
+        ids = {answer["customer"] for key in by if (answer := answers[key]) is not None}
         if len(ids) > 1:
             raise _two_customers(posted[index], ids)
         if ids:
@@ -198,4 +200,5 @@ def _prefix(name: str) -> str:
 
 
 def _hashable(ref: Ref) -> Any:
-    return ref if isinstance(ref, int) else tuple(sorted(ref.items()))
+    """A reference that is no number has one key."""
+    return ref if isinstance(ref, int) else tuple(ref.items())

@@ -20,16 +20,23 @@ MOST_BYTES = 64 * 1024  # of one event
 OBJECTS = ("invoice", "subscription", "payment", "delivery")
 KEYS = ["id", "name", "customer", *OBJECTS, "payload", "occurredAt"]
 CUSTOMER_KEYS = ["id", "externalId", "email", "name", "segment", "plan", "country", "timeZone", "locale", "metadata"]
-_KEYS, _CUSTOMER_KEYS = frozenset(KEYS), frozenset(CUSTOMER_KEYS)
+_KEYS, _CUSTOMER_KEYS, _OBJECTS = frozenset(KEYS), frozenset(CUSTOMER_KEYS), frozenset(OBJECTS)
+_NO_REFS: Mapping[str, Ref] = {}
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,99}", re.ASCII)
 _FIELDS = {"externalId": "external_id", "timeZone": "time_zone"}
+_OLD_NAMES = {"email_open": "email_opened", "email_click": "email_clicked"}
 
 
 class GivenCustomer(NamedTuple):
-    """How an event names its customer, and what is known of it in case it is new."""
+    """How an event names its customer, and what was sent of it."""
 
     refs: Sequence[Ref]
-    fields: Mapping[str, Any]
+    sent: Mapping[str, Any]
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What is known of it in case it is new."""
+        return {_FIELDS.get(key, key): item for key, item in self.sent.items() if key != "id"}
 
 
 class Posted(NamedTuple):
@@ -77,12 +84,12 @@ def _event(data: Any, place: str) -> Posted:
     _refuse_large(payload, place)
     return Posted(
         place=place,
-        name=_name(data.get("name"), f"{place}name"),
-        id=_id(data.get("id"), f"{place}id"),
+        name=_name(data.get("name"), place),
+        id=_id(data.get("id"), place),
         payload=payload,
-        occurred_at=_time(data.get("occurredAt"), f"{place}occurredAt"),
-        customer=_customer(data.get("customer"), f"{place}customer"),
-        refs={key: _ref(key, data[key], f"{place}{key}") for key in OBJECTS if data.get(key) is not None},
+        occurred_at=_time(data.get("occurredAt"), place),
+        customer=_customer(data.get("customer"), place),
+        refs=_NO_REFS if _OBJECTS.isdisjoint(data) else _refs(data, place),
     )
 
 
@@ -104,28 +111,32 @@ def _is_short(value: Any) -> bool:
     return len(value) <= 256 if isinstance(value, str) else value is None or isinstance(value, int)
 
 
-def _name(value: Any, path: str) -> str:
+def _name(value: Any, place: str) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        _wrong(path, "must begin with a small letter and have at most 100 of a-z, 0-9, _ and .")
-    return {"email_open": "email_opened", "email_click": "email_clicked"}.get(value, value)
+        _wrong(f"{place}name", "must begin with a small letter and have at most 100 of a-z, 0-9, _ and .")
+    return _OLD_NAMES.get(value, value)
 
 
-def _id(value: Any, path: str) -> str:
+def _id(value: Any, place: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or not 0 < len(value) <= 255:
-        _wrong(path, "must be text of 1 to 255 characters")
+        _wrong(f"{place}id", "must be text of 1 to 255 characters")
     return value
 
 
-def _time(value: Any, path: str) -> datetime | None:
+def _time(value: Any, place: str) -> datetime | None:
     if value is None:
         return None
     try:
         moment = datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
-        _wrong(path, "is no time; write for example 2026-11-20T09:14:02Z")
+        _wrong(f"{place}occurredAt", "is no time; write for example 2026-11-20T09:14:02Z")
+
+
+def _refs(data: Mapping[str, Any], place: str) -> dict[str, Ref]:
+    return {key: _ref(key, data[key], f"{place}{key}") for key in OBJECTS if data.get(key) is not None}
 
 
 def _ref(name: str, value: Any, path: str) -> Ref:
@@ -141,33 +152,35 @@ def _ref(name: str, value: Any, path: str) -> Ref:
     _wrong(path, f"is written as “{prefix}_7”" + ("" if name == "delivery" else ' or {"externalId": "…"}'))
 
 
-def _customer(value: Any, path: str) -> GivenCustomer | None:
+def _customer(value: Any, place: str) -> GivenCustomer | None:
     if value is None:
         return None
     if isinstance(value, str) and (number := read_id("cus", value)) is not None:
         return GivenCustomer([number], {})
     if not isinstance(value, dict):
-        _wrong(path, 'is written as “cus_7”, {"externalId": "…"} or {"email": "…"}')
+        _wrong(f"{place}customer", 'is written as “cus_7”, {"externalId": "…"} or {"email": "…"}')
     if not value.keys() <= _CUSTOMER_KEYS:
-        raise unknown_key(next(str(key) for key in value if key not in _CUSTOMER_KEYS), CUSTOMER_KEYS, path)
-    fields = {_FIELDS.get(str(key), str(key)): item for key, item in value.items() if key != "id"}
-    return GivenCustomer(_customer_refs(value, path), fields)
+        raise unknown_key(
+            next(str(key) for key in value if key not in _CUSTOMER_KEYS), CUSTOMER_KEYS, f"{place}customer"
+        )
+    return GivenCustomer(_customer_refs(value, place), value)
 
 
-def _customer_refs(value: Mapping[str, Any], path: str) -> list[Ref]:
+def _customer_refs(value: Mapping[str, Any], place: str) -> list[Ref]:
     refs: list[Ref] = []
     for key in ("externalId", "email"):
-        if value.get(key) is not None:
-            if not _is_key(value[key]):
-                _wrong(f"{path}.{key}", "must be text of 1 to 254 characters")
-            refs.append({key: value[key].strip()})
+        given = value.get(key)
+        if given is not None:
+            if not _is_key(given):
+                _wrong(f"{place}customer.{key}", "must be text of 1 to 254 characters")
+            refs.append({key: given.strip()})
     if value.get("id") is not None:
         number = read_id("cus", value["id"]) if isinstance(value["id"], str) else None
         if number is None:
-            _wrong(f"{path}.id", "is written as “cus_7”")
+            _wrong(f"{place}customer.id", "is written as “cus_7”")
         refs.insert(0, number)
     if not refs:
-        _wrong(path, "needs an id, an externalId or an email")
+        _wrong(f"{place}customer", "needs an id, an externalId or an email")
     return refs
 
 

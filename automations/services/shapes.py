@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -80,19 +80,18 @@ def _remember(news: Mapping[tuple[int, str], dict[str, str]], today: date) -> No
 def paths_of(payload: Mapping[str, Any]) -> dict[str, str]:
     """Path -> type of every field: `{"seats": "number", "plan.name": "text"}`."""
     found: dict[str, str] = {}
-    for path, kind in _walk(payload, "", 0):
-        if len(found) >= MOST_PATHS:
-            break
-        found[path] = kind
+    _collect(payload, "", 0, found)
     return found
 
 
-def _walk(value: Mapping[str, Any], above: str, depth: int) -> Iterator[tuple[str, str]]:
+def _collect(value: Mapping[str, Any], above: str, depth: int, found: dict[str, str]) -> None:
     for key, item in value.items():
-        path, kind = f"{above}{key}", _type(item)
-        yield path, kind
+        if len(found) >= MOST_PATHS:
+            return
+        path = f"{above}{key}"
+        found[path] = kind = _type(item)
         if kind == "object" and depth < DEEPEST:
-            yield from _walk(item, f"{path}.", depth + 1)
+            _collect(item, f"{path}.", depth + 1, found)
 
 
 #: What most values are, told by their type alone.
@@ -108,9 +107,11 @@ def _type(value: Any) -> str:
     plain = _PLAIN.get(type(value))
     if plain is not None:
         return plain
-    if isinstance(value, datetime) or (isinstance(value, str) and _is_time(value)):
+    if isinstance(value, str):
+        return "time" if _is_time(value) else "text"
+    if isinstance(value, datetime):
         return "time"
-    for kind, name in ((str, "text"), ((int, float, Decimal), "number"), ((list, tuple), "list"), (Mapping, "object")):
+    for kind, name in (((int, float, Decimal), "number"), ((list, tuple), "list"), (Mapping, "object")):
         if isinstance(value, kind):
             return name
     return "null"

@@ -268,6 +268,12 @@ def test_times_at_the_edge_of_the_calendar_can_be_written() -> None:
     assert iso(datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))).startswith("0001-01-01T00:00:00.000")
 
 
+@given(st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29), timezones=st.just(UTC)), st.integers(-12, 12))  # noqa: DTZ001  # zone beside
+def test_a_moment_is_written_alike_in_whatever_zone_it_comes(moment: datetime, hours: int) -> None:
+    text = f"{moment:%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    assert iso(moment) == iso(moment.astimezone(timezone(timedelta(hours=hours)))) == f"{moment.year:04}-{text}"
+
+
 @given(st.integers(-(2**200), 2**200) | st.decimals(-(10**12), 10**12, places=4))
 def test_a_number_reads_back_from_its_text(number: int | Decimal) -> None:
     text = number_text(number)
