@@ -2,10 +2,12 @@
 its turn, and need not be written as due, claimed and written again (PERFORMANCE W1, W3, W4).
 
 It is the same walk as a claim makes. What a claim looks for is shown here by locks: the router holds the automations that may start
-runs, so that no mark can come to cover a new one (`services/pause.py`). A run whose steps change records is left to a claim, which locks
-their customers without holding shards; so is one that a mark covers or a worker died with, one that an event of a merged record starts (another router may have
-events of the record that lives and cannot see the run yet), and all of a batch in which anything fails, for then nobody knows yet
-whose fault it is.
+runs, so that no mark can come to cover a new one (`services/pause.py`). Left to a claim are
+
+- a run whose steps change records: a claim locks their customers, and holds no shards;
+- one that a mark covers, or that a worker died with;
+- one that an event of a merged record starts: a router of the record that lives may have events for it, and cannot see it yet;
+- all of a batch in which anything fails, for then nobody knows yet whose fault it is.
 """
 
 from __future__ import annotations

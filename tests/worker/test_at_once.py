@@ -12,7 +12,7 @@ from django.db.models import F
 from accounts.models import Workspace
 from automations.models import Automation, Delivery, Evaluation, Routed, Run, SecondLook, StepLog
 from automations.services.pause import pause_automation
-from automations.worker import at_once, poison
+from automations.worker import at_once, poison, route
 from automations.worker.advance import Size, advance_batch
 from automations.worker.route import route_batch
 from automations.worker.second_look import look_again
@@ -140,6 +140,25 @@ class TestLeftToAClaim:
             happen(make_customer(workspace))
         route_all(walking=True)
         assert len(self.waiting_for_a_claim(automation)) == 3
+
+    def test_a_flood_where_others_would_wait(self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Claims take the workspaces in turn; the routers' queue has one order for all (DESIGN 5.2, fairness)."""
+        automation = live(workspace, FLOWS["ends"])
+        monkeypatch.setattr(route, "MOST_EVENTS", 4)
+        people = [make_customer(workspace) for _ in range(2)]
+        route_all()
+        for customer in people:
+            happen(customer)
+        route_all(walking=True)
+        assert not self.waiting_for_a_claim(automation)  # it is alone
+        make_workspace()
+        for customer in people:
+            happen(customer)
+        assert route_batch() == 2
+        assert len(self.waiting_for_a_claim(automation)) == 2
+        happen(people[0])
+        route_all(walking=True)
+        assert len(self.waiting_for_a_claim(automation)) == 2  # the third was no flood
 
     def test_a_batch_in_which_anything_fails(self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whose fault it was is found out by the claims; the events are routed all the same."""
