@@ -10,6 +10,8 @@ from accounts.api.urls import fallback
 from config import health
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    # First: programs ask these, and addresses are tried in turn.
+    *(path("api/v1/", include(f"{app}.api.urls")) for app in ("automations", "accounts", "billing")),
     path("", RedirectView.as_view(url="/admin/")),  # until the dashboard exists
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
@@ -17,7 +19,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="docs"),
     path("admin/", admin.site.urls),
-    *(path("api/v1/", include(f"{app}.api.urls")) for app in ("automations", "accounts", "billing")),
 ]
 if settings.DEBUG:  # Django's own page for unknown addresses would hide `handler404` there
     urlpatterns.append(fallback)

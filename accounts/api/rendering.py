@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from django.http import HttpResponse
 from rest_framework.renderers import JSONRenderer
 from rest_framework.utils.encoders import JSONEncoder
 
@@ -29,3 +30,12 @@ class AnswerRenderer(JSONRenderer):
             return whole
         # Line breaks of JavaScript, which JSON allows in a text, are escaped as the framework does it.
         return text.replace(b"\xe2\x80\xa8", b"\\u2028").replace(b"\xe2\x80\xa9", b"\\u2029")
+
+
+_renderer = AnswerRenderer()
+
+
+def written(data: Any, status: int = 200) -> HttpResponse:
+    """What `Response(data)` becomes, at once: for what is asked most often. The framework's own is a template, rendered behind the
+    middleware."""
+    return HttpResponse(_renderer.render(data), content_type=_renderer.media_type, status=status)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiResponse
@@ -24,6 +25,7 @@ from accounts.api.base import (
     stamp,
 )
 from accounts.api.idempotency import key_of
+from accounts.api.rendering import written
 from accounts.errors import invalid, not_found
 from accounts.ids import parse_id, public_id, read_id
 from automations.models import Evaluation, Event, EventContent, Run
@@ -122,17 +124,17 @@ class Events(ApiView):
             "limit_exceeded",
         ],
     )
-    def post(self, request: Request) -> Response:
+    def post(self, request: Request) -> HttpResponse:
         """One or many, all or none."""
         body = request.data
         recorded = post_events(actor=actor_of(request), body=body, idempotency_key=key_of(request))
         if "events" not in body:
-            return Response({"id": public_id("evt", recorded[0].id), "status": recorded[0].status}, status=202)
+            return written({"id": public_id("evt", recorded[0].id), "status": recorded[0].status}, status=202)
         rows = [
             {"index": index, "id": public_id("evt", item.id), "status": item.status}
             for index, item in enumerate(recorded)
         ]
-        return Response({"events": rows}, status=202)
+        return written({"events": rows}, status=202)
 
 
 def _filtered(request: Request) -> QuerySet[Event]:

@@ -16,7 +16,9 @@ def ring() -> None:
     """Ring once the transaction at hand has committed (at once outside of one), unless wake-ups are switched off."""
     if not getattr(settings, "ONWARD_WAKE", True):
         return
-    if not any(entry[1] is _notify for entry in connection.run_on_commit):
+    if not connection.in_atomic_block:
+        _notify()
+    elif not any(entry[1] is _notify for entry in connection.run_on_commit):
         transaction.on_commit(_notify)
 
 

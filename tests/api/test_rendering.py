@@ -13,8 +13,9 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
 from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
 
-from accounts.api.rendering import AnswerRenderer
+from accounts.api.rendering import AnswerRenderer, written
 
 PLAIN = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text()
 VALUES = st.recursive(
@@ -61,3 +62,18 @@ def test_what_can_be_no_json_is_an_error_and_no_half_an_answer() -> None:
 def test_floats_read_back_as_they_were() -> None:
     values = [0.1, 1e16, 1e-7, -0.0, 123456789.125]
     assert json.loads(AnswerRenderer().render(values)) == values
+
+
+@pytest.mark.parametrize(("data", "status"), [({"id": "evt_7", "status": "accepted"}, 202), ([], 200), (None, 204)])
+def test_an_answer_that_is_written_at_once_is_the_one_that_is_rendered_later(data: Any, status: int) -> None:
+    later = Response(data, status=status)
+    later.accepted_renderer, later.accepted_media_type, later.renderer_context = (
+        AnswerRenderer(),
+        "application/json",
+        {},
+    )
+    later.render()
+    at_once = written(data, status)
+    assert (at_once.status_code, at_once.content) == (later.status_code, later.content)
+    if data is not None:
+        assert dict(at_once.headers) == dict(later.headers)
