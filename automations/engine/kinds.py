@@ -8,7 +8,7 @@ that do so live outside the engine and are called by the shell.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -263,6 +263,29 @@ class Trigger:
         return True
 
 
+class Content:
+    """What an event says, worked out when somebody asks: most events are routed by their name and objects alone."""
+
+    __slots__ = ("_said", "_work_out")
+
+    def __init__(self, work_out: Callable[[], tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+        """`work_out` answers the payload, and snapshot and payload merged."""
+        self._work_out = work_out
+        self._said: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+
+    @classmethod
+    def of(cls, trigger: Mapping[str, Any], payload: Mapping[str, Any]) -> Content:
+        """What is known already."""
+        return cls(lambda: (payload, trigger))
+
+    @property
+    def said(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Payload, and snapshot and payload merged."""
+        if self._said is None:
+            self._said = self._work_out()
+        return self._said
+
+
 @dataclass(frozen=True, slots=True)
 class EventFacts:
     """An event as pure code sees it. `subjects` maps object names to ids; `trigger` is snapshot and payload merged (CONTRACTS 7)."""
@@ -270,13 +293,22 @@ class EventFacts:
     id: int
     name: str
     subjects: Mapping[str, int]
-    trigger: Mapping[str, Any]
-    payload: Mapping[str, Any]
+    content: Content
     occurred_at: datetime
     origin: str = "live"
     cause_run: int | None = None
     depth: int = 0
     changed_by_run: int | None = None
+
+    @property
+    def payload(self) -> Mapping[str, Any]:
+        """What its sender said."""
+        return self.content.said[0]
+
+    @property
+    def trigger(self) -> Mapping[str, Any]:
+        """What the root `trigger` reads."""
+        return self.content.said[1]
 
 
 class Root:

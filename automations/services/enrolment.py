@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from accounts.clock import evaluation_now
-from automations.engine.kinds import EventFacts
+from automations.engine.kinds import Content, EventFacts
 from automations.engine.plan import compile_plan
 from automations.engine.registry import registry
 from automations.models import Automation, AutomationState, Event, Version
@@ -53,7 +53,7 @@ def _passing(item: Listening, page: Sequence[Mapping[str, int]]) -> int:
     ]
     occurrences = []
     for index, (event, trigger) in enumerate(zip(events, snapshots.complete(events), strict=True)):
-        facts = EventFacts(-1 - index, name, event.subjects, trigger, {}, now, origin="schedule")
+        facts = EventFacts(-1 - index, name, event.subjects, Content.of(trigger, {}), now, origin="schedule")
         occurrences.append(Occurrence(facts, item.workspace_id, item.id, now))
     known = know(occurrences, [item], now)
     return sum(not (early(item, one, known) or late(item, one, known)) for one in occurrences)

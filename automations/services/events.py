@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from django.db import connection, transaction
 
 from accounts.errors import Refusal
-from automations.engine.kinds import EventFacts
+from automations.engine.kinds import Content, EventFacts
 from automations.engine.values import invoice_status
 from automations.models import SHARDS
 from automations.services import event_rows, shapes, snapshots, tracking
@@ -248,13 +248,16 @@ def _trigger(name: str, payload: Mapping[str, Any], snapshot: Mapping[str, Any])
 def facts_of(row: Sequence[Any], kept: Mapping[str, Any] | None = None) -> EventFacts:
     """Facts of one row (id, name, subjects, occurred_at, origin, cause_run, depth, payload, snapshot)."""
     id, name, subjects, occurred_at, origin, cause_run, depth, *_ = row
-    payload, snapshot = _content(row, kept)
+
+    def work_out() -> tuple[dict[str, Any], dict[str, Any]]:
+        payload, snapshot = _content(row, kept)
+        return payload, _trigger(name, payload, snapshot)
+
     return EventFacts(
         id=id,
         name=name,
         subjects=loads(subjects),
-        trigger=_trigger(name, payload, snapshot),
-        payload=payload,
+        content=Content(work_out),
         occurred_at=occurred_at,
         origin=origin,
         cause_run=cause_run,

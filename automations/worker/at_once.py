@@ -39,15 +39,15 @@ def may_walk(runs: Sequence[LiveRun], occurrences: Sequence[Occurrence]) -> list
     return found if len(found) <= Size.now else []
 
 
-def walk(runs: Sequence[LiveRun], triggers: Mapping[int, Any], now: datetime) -> None:
+def walk(runs: Sequence[LiveRun], occurrences: Sequence[Occurrence], now: datetime) -> None:
     """Walk and write these runs in the caller's transaction, when their events have got their numbers: a wait that begins here is
-    for events that are routed later. `triggers` is what their events say, by event. Whatever is wrong is raised."""
+    for events that are routed later. Whatever is wrong is raised."""
     if not runs:
         return
     started = time.monotonic()
     since = _next_number()
     walks = walks_of([_state(run, now, since) for run in runs], now)
-    walk_all(walks, context_of(walks, now, triggers))
+    walk_all(walks, context_of(walks, now, _triggers(runs, occurrences)))
     pairs = [(run, walk.run) for run, walk in zip(runs, walks, strict=True)]
     with connection.cursor() as cursor:
         run_rows.write_walked(cursor, [pair for pair in pairs if pair[0].woken_by is None])
@@ -56,6 +56,12 @@ def walk(runs: Sequence[LiveRun], triggers: Mapping[int, Any], now: datetime) ->
     Size.learn(len(runs), time.monotonic() - started)
     if any(walk.effects or walk.run.parked_on is None for walk in walks):
         bell.ring()
+
+
+def _triggers(runs: Sequence[LiveRun], occurrences: Sequence[Occurrence]) -> dict[int, Mapping[str, Any]]:
+    """What the events say that start some of these runs: their first step need not read it again."""
+    starting = {run.event_id for run in runs if run.woken_by is None}
+    return {item.facts.id: item.facts.trigger for item in occurrences if item.facts.id in starting}
 
 
 def _next_number() -> int:

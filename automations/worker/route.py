@@ -132,7 +132,7 @@ def _route_and_walk(occurrences: Sequence[Occurrence], walking: bool) -> None:
     if wake.write_wakes([run for run in woken if run.id not in ids]):
         bell.ring()
     queue.leave([(item.shard, item.facts.id) for item in occurrences])
-    at_once.walk(walked, {item.facts.id: item.facts.trigger for item in occurrences}, now)
+    at_once.walk(walked, occurrences, now)
     _forget([item for item in occurrences if item.facts.name == ERASED and item.customer_id is not None])
 
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from automations.engine.expressions import Environment, Names, compile_expression
-from automations.engine.kinds import EventFacts, Trigger
+from automations.engine.kinds import Content, EventFacts, Trigger
 from automations.engine.registry import registry
 from automations.engine.values import plain
 from automations.services import defaults
@@ -30,7 +30,7 @@ def billing() -> list[Trigger]:
 
 
 def facts(name: str, trigger: dict[str, Any], **subjects: int) -> EventFacts:
-    return EventFacts(1, name, {"customer": 7, **subjects}, trigger, {}, NOW)
+    return EventFacts(1, name, {"customer": 7, **subjects}, Content.of(trigger, {}), NOW)
 
 
 @pytest.mark.parametrize("key", sorted(PARALLEL | EXCLUSIVE))

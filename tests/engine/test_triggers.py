@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import ValidationError
 
-from automations.engine.kinds import EventFacts
+from automations.engine.kinds import Content, EventFacts
 from automations.engine.registry import registry
 from automations.triggers.schedule import ScheduleParameters
 from automations.triggers.stage import StageParameters
@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
 def event(name, **trigger):
     """An occurrence with this trigger data."""
-    return EventFacts(1, name, {"customer": 7}, trigger, trigger, NOW)
+    return EventFacts(1, name, {"customer": 7}, Content.of(trigger, trigger), NOW)
 
 
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: trigger.key)
@@ -56,7 +56,7 @@ def test_the_sample_fits_the_declared_fields(trigger):  # tests and …/test use
 
 @pytest.mark.parametrize("trigger", EVENTS, ids=lambda trigger: trigger.key)
 def test_a_trigger_applies_to_its_own_sample(trigger):
-    facts = EventFacts(1, trigger.listens[0], dict.fromkeys(trigger.provides, 1), trigger.sample, {}, NOW)
+    facts = EventFacts(1, trigger.listens[0], dict.fromkeys(trigger.provides, 1), Content.of(trigger.sample, {}), NOW)
     assert trigger.applies(facts, trigger.Parameters())
     assert trigger.within(facts, ())
 

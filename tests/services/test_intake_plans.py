@@ -17,7 +17,7 @@ from tests.factories import make_workspace
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MANY = 1_000
-STATEMENTS = {"find": intake_customers._FIND, "resolve": root._RESOLVE}
+STATEMENTS = {"find": intake_customers._FIND, "resolve": root._RESOLVE, "load": root._LOAD}
 STATISTICS = ["none", "of now", "of an empty table"]
 _CROWD = """
 insert into accounts_customer (workspace_id, external_id, name, email, segment, plan, country, time_zone, locale, metadata, facts,

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from automations.engine.kinds import EventFacts
+from automations.engine.kinds import Content, EventFacts
 from automations.engine.plan import compile_plan
 from automations.engine.reading import read_data
 from automations.engine.registry import registry
@@ -50,7 +50,7 @@ def occurrence(name="sign", payload=None, only=None, **facts):
     payload = payload or {}
     facts = {"subjects": {"customer": 7}, "occurred_at": NOW, **facts}
     trigger = facts.pop("trigger", {"customer": ANA, **payload})
-    return Occurrence(EventFacts(99, name, trigger=trigger, payload=payload, **facts), 1, only, NOW)
+    return Occurrence(EventFacts(99, name, content=Content.of(trigger, payload), **facts), 1, only, NOW)
 
 
 def known(**parts):

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from automations.engine.kinds import EventFacts
+from automations.engine.kinds import Content, EventFacts
 from automations.worker import exits
 from automations.worker.batch import Listening, LiveRun, Occurrence, by_workspace
 from automations.worker.hearing import hears, is_one_of, names_of
@@ -20,7 +20,9 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 def occurrence(name, only=None, id=99, payload=None, at=NOW, cause=None, **subjects):
     """An event about these objects."""
-    return Occurrence(EventFacts(id, name, subjects, payload or {}, payload or {}, at, cause_run=cause), 1, only, NOW)
+    return Occurrence(
+        EventFacts(id, name, subjects, Content.of(payload or {}, payload or {}), at, cause_run=cause), 1, only, NOW
+    )
 
 
 def run(subjects, event_id=1, id=5, started=NOW - timedelta(days=1), **parts):

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from automations.engine.expressions import compile_expression
-from automations.engine.kinds import EventFacts
+from automations.engine.kinds import Content, EventFacts
 from automations.engine.plan import plan_names
 from automations.engine.reading import read_data
 from automations.engine.registry import registry
@@ -30,7 +30,7 @@ def expression(source):
 
 def occurrence(trigger, **subjects):
     """An event with this snapshot."""
-    return Occurrence(EventFacts(9, "sign", subjects, trigger, {}, NOW), 1, None, NOW)
+    return Occurrence(EventFacts(9, "sign", subjects, Content.of(trigger, {}), NOW), 1, None, NOW)
 
 
 def reader(**records):
