@@ -25,6 +25,9 @@ from automations.worker.bell import CHANNEL
 log = logging.getLogger(__name__)
 LOCK_CLASS = 0x0_0DEAD  # advisory locks (class, worker id)
 DEATHS = 3
+# Routing does nothing but judge filters, so a death in it is mostly by chance, and who is given up starts nothing: a storm that killed
+# workers all the time took three for a proof, against two innocent events of 14,000.
+EVENT_DEATHS = 10
 # Seconds of silence after which a worker's row keeps nobody from its runs any more: it is frozen, or its host is cut off.
 FRESH = 10
 

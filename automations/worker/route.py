@@ -100,8 +100,10 @@ def _transaction(take: Callable[[], list[Occurrence]], held: list[int], walking:
     held[:] = [item.facts.id for item in occurrences]
     if not occurrences:
         return 0
-    if occurrences[0].lost >= poison.DEATHS:
-        _record_failure(occurrences[0], poison.Poison(f"{poison.DEATHS} workers died while they routed this event."))
+    if occurrences[0].lost >= poison.EVENT_DEATHS:
+        _record_failure(
+            occurrences[0], poison.Poison(f"{occurrences[0].lost} workers died while they routed this event.")
+        )
     else:
         with stuck_ends():
             _route_and_walk(occurrences, walking and not occurrences[0].lost and _nobody_waits(occurrences))

@@ -12,7 +12,7 @@ from typing import Any
 
 from accounts.models import Task
 from automations.doctor.run import examine
-from automations.models import Delivery, DeliveryAttempt, Event, Run, StepLog, Tally, TallyDelta, Version
+from automations.models import Delivery, DeliveryAttempt, Evaluation, Event, Run, StepLog, Tally, TallyDelta, Version
 from tests.chaos.clients import Told
 from tests.chaos.flow import expected
 from tests.chaos.peers import Mailbox, Payments, Receiver, Record
@@ -65,6 +65,7 @@ class Judge:
             "ends": dict(ended), "answers": dict(self.told.answers), "published": sum(self.told.published.values()),
             "unsubscribed": len(self.told.left),
             "lost attempts": DeliveryAttempt.objects.filter(outcome="lost").count(),
+            "given up": [str(row.decisions) for row in Evaluation.objects.filter(decisions__0__has_key="error")],
             "in doubt": Delivery.objects.filter(state="REVIEW").count(),
             "mails": figures(self.mail.record), "calls": figures(self.hook.record), "charges": figures(self.payments.record),
         }  # fmt: skip
