@@ -179,17 +179,17 @@ def _bury(dead: Sequence[int]) -> None:
     """Mark what these rows name, each run and each event once. A row names its worker's last batch, also when that was done and others
     have taken up runs of it since; so when all workers die at once (the server restarts, the host is lost) one run stands in several
     rows. And a death in company proves nothing against one run: it makes a suspect, which is then walked alone, and only deaths alone
-    add up."""
+    add up. Nor does the loss of a lock that went with the server: the worker may well live."""
     from automations.worker.advance import fail_bare
 
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("DELETE FROM automations_worker WHERE id = ANY(%s) RETURNING holding", [list(dead)])
-        rows = [row[0] for row in cursor.fetchall()]
-        held = sorted({id for row in rows for id in row})
+        cursor.execute(_ROWS, [list(dead)])
+        rows = cursor.fetchall()
+        held = sorted({id for ids, _ in rows for id in ids})
         if not held:
             return
         log.warning("%s workers died holding %s runs", len(rows), len(held))
-        alone = [row[0] for row in rows if len(row) == 1]
+        alone = [ids[0] for ids, died in rows if died and len(ids) == 1]
         cursor.execute(_MARK_RUNS, [alone, held])
         for run, lost in cursor.fetchall():
             if lost >= DEATHS:
@@ -197,6 +197,7 @@ def _bury(dead: Sequence[int]) -> None:
         cursor.execute(_MARK_EVENTS, [[-id for id in alone], [-id for id in held]])
 
 
+_ROWS = "DELETE FROM automations_worker WHERE id = ANY(%s) RETURNING holding, beat_at > pg_postmaster_start_time()"
 _MARK = "lost = CASE WHEN {id} = ANY(%s) THEN lost + 1 ELSE greatest(lost, 1) END"
 _MARK_RUNS = f"""
 UPDATE automations_run SET {_MARK.format(id="id")} WHERE id IN

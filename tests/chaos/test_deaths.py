@@ -7,6 +7,7 @@ import time
 
 import pytest
 from django.db import connection
+from django.db.models.expressions import RawSQL
 
 from automations.models import Run, Worker
 from automations.worker import claim, poison
@@ -29,11 +30,13 @@ def due() -> list[int]:
     return list(Run.objects.filter(automation=automation).order_by("pk").values_list("pk", flat=True))
 
 
-def die(*held: list[int]) -> None:
-    """So many workers are gone at one moment, and are found."""
+def die(*held: list[int], before_the_server: bool = False) -> None:
+    """So many workers are gone at one moment, and are found; or they have not been heard of since the server was started."""
     holders = [Holder() for _ in held]
     for holder, ids in zip(holders, held, strict=True):
         holder.hold(ids)
+    if before_the_server:
+        Worker.objects.update(beat_at=RawSQL("pg_postmaster_start_time() - interval '1 second'", ()))
     for holder in holders:
         holder._connection.close()
     with connection.cursor() as cursor:
@@ -69,6 +72,15 @@ def test_deaths_alone_add_up(due: list[int]) -> None:
     assert lost() == [2, 1, 1]
     die(due[:1])
     assert list(Run.objects.order_by("pk").values_list("status", flat=True)) == ["FAILED", "RUNNING", "RUNNING"]
+
+
+def test_a_lock_that_went_with_the_server_is_no_death(due: list[int]) -> None:
+    """All workers lose theirs when the server restarts, and who looks first takes the others for dead."""
+    for _ in range(4):
+        die(due[:1], before_the_server=True)
+    assert lost() == [1, 0, 0]
+    die(due[:1])
+    assert lost() == [2, 0, 0]
 
 
 def test_a_worker_that_lost_its_connection_has_not_died(due: list[int]) -> None:
