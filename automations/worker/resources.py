@@ -13,10 +13,10 @@ from typing import Any
 from django.db import connection
 
 from accounts.ids import read_id
-from accounts.models import Plan, Workspace
+from accounts.prepared import prepared
 from accounts.services.consent import suppressed
 from automations.engine.kinds import Need
-from automations.models import EmailTemplate, MailText, Sender
+from automations.models import EmailTemplate, MailText
 
 Keys = Sequence[str | None]
 Loader = Callable[[int, Keys], Mapping[str | None, Any]]
@@ -93,10 +93,12 @@ def load_texts(wanted: Iterable[tuple[int, str]]) -> dict[tuple[int, str], str]:
 @loader("sender")
 def _senders(workspace_id: int, keys: Keys) -> Mapping[str | None, Any]:
     """Verified senders by address or id; None is the default one (EML-05)."""
-    rows = Sender.objects.filter(workspace_id=workspace_id, verified_at__isnull=False)
+    with prepared() as cursor:
+        cursor.execute(_SENDERS, [workspace_id])
+        rows = cursor.fetchall()
     found: dict[str | None, Any] = {}
     by_id: dict[int, Any] = {}
-    for pk, name, address, default in rows.values_list("pk", "name", "address", "default"):
+    for pk, name, address, default in rows:
         data = {"id": f"snd_{pk}", "name": name, "address": address}
         found[address.lower()] = by_id[pk] = data
         if default:
@@ -121,6 +123,16 @@ def _consent(workspace_id: int, keys: Keys) -> Mapping[str | None, Any]:
 @loader("mail_plan")
 def _mail_plan(workspace_id: int, keys: Keys) -> Mapping[str | None, Any]:
     """How many customer mails a month the plan of the workspace allows; None is any number (LIM-07)."""
-    plan = Workspace.objects.filter(pk=workspace_id).values("plan")
-    monthly = Plan.objects.filter(pk__in=plan).values_list("monthly_emails", flat=True).first()
-    return {None: {"monthly": monthly}}
+    with prepared() as cursor:
+        cursor.execute(_MAIL_PLAN, [workspace_id])
+        row = cursor.fetchone()
+    return {None: {"monthly": row[0] if row else None}}
+
+
+# Asked by every batch that mails: planned once for each connection.
+_SENDERS = """
+select id, name, address, "default" from automations_sender where workspace_id = (select %s::bigint) and verified_at is not null
+"""
+_MAIL_PLAN = """
+select p.monthly_emails from accounts_workspace w join accounts_plan p on p.slug = w.plan where w.id = (select %s::bigint)
+"""
