@@ -77,7 +77,7 @@ def test_whatever_is_asked_for_the_two_statements_are_planned_once(actor, worksp
     with connection.cursor() as cursor:
         cursor.execute(
             "select count(*) from pg_prepared_statements where generic_plans >= 4 and custom_plans <= 5"
-            " and (statement like '%%customertag%%' or statement like '%%automations_unrouted%%')"
+            " and (statement like '%%customertag%%accounts_membership%%' or statement like '%%automations_unrouted%%')"
         )
         assert cursor.fetchone() == (2,)
 
