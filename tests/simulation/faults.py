@@ -96,6 +96,8 @@ class Points:
         wrapper = context["connection"]
         actor, raw = current(), wrapper.connection
         assert actor is not None
+        if raw.closed:  # a statement that the connection keeps finds out only when it is sent
+            return execute(text, given, many, context)
         actor.pid = raw.info.backend_pid
         begins = raw.info.transaction_status == TransactionStatus.IDLE
         alone = begins and wrapper.get_autocommit()
