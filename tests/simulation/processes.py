@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.db import Error
+from django.db import Error, connection
 
 from accounts.errors import Refusal
 from automations.worker import claim, delivery_claim, poison
@@ -158,6 +158,8 @@ class Client:
         except Refusal as refusal:  # asked again, it may have been done before; the judge looks at what was done
             return refusal
         except Error as error:  # the page says 500, and the client cannot know what was done
+            if connection.connection is not None and connection.connection.closed:
+                connection.close()  # as Django does at the end of a request
             return error
 
     def bury(self) -> int | None:
