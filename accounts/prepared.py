@@ -1,9 +1,10 @@
 """Statements that the server plans once for each connection and not at each call (PERFORMANCE W6: for one event, planning cost more
 than doing).
 
-For the few statements that every request makes, and for parameters that say nothing about the plan. An array is hidden from the planner
-by `any((select %(ids)s::bigint[])::bigint[])`: it would take the length of each for a reason to plan anew. The settings of the connection
-(`prepare_threshold`) have these statements prepared, and only these: Django's own cursors bind on this side, which prepares nothing.
+For the few statements that every request or every batch of a worker makes, and for parameters that say nothing about the plan. An array
+is hidden from the planner by `any((select %(ids)s::bigint[])::bigint[])`: it would take the length of each for a reason to plan anew. The
+settings of the connection (`prepare_threshold`) have these statements prepared, and only these: Django's own cursors bind on this side,
+which prepares nothing.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ def _walk(runs: list[RunState]) -> Sequence[Walk]:
 def context_of(walks: Sequence[Walk], now: datetime, triggers: Mapping[int, Any] | None = None) -> Context:
     """What these walks share, with the records that most of them need; `triggers` are known already, by event."""
     context = Context(now)
-    context.records.by_root["trigger"] = dict(triggers or {})
+    context.records.put("trigger", triggers or {}, [])
     for walk in walks:
         walk.records = context.records
     _lock_customers(walks)

@@ -11,6 +11,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from automations.services.jsontext import plain_text
+
 NULL = "\\N"
 _SPECIAL = re.compile(r"[\\\t\n\r]")
 _SIGNS = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
@@ -28,6 +30,11 @@ def field(value: str | None) -> str:
 def json_field(text: str) -> str:
     """JSON as COPY takes it: its own backslashes are doubled, and it holds no tab or line break."""
     return text.replace("\\", "\\\\") if "\\" in text else text
+
+
+def json_or_null(value: Any) -> str:
+    """JSON of values of ours as COPY takes it, NULL for nothing."""
+    return json_field(plain_text(value)) if value else NULL
 
 
 def _escaped(found: re.Match[str]) -> str:

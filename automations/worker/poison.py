@@ -1,8 +1,9 @@
 """Poison: which runs and events a worker holds, written where its death cannot undo it (DESIGN 5.2).
 
 Each worker process keeps a second connection with a session lock on its own row of `worker`. When the process dies the lock is
-gone; whoever finds it free marks the runs that were held. Marked runs are claimed one at a time, and at the third death fail. So it
-is with events, which stand in the row by their negative ids: a marked one is routed alone and its runs are not walked with it.
+gone; whoever finds it free marks the runs that were held. Marked runs are claimed one at a time, and at the third death fail. Events
+stand in the row by their negative ids: a marked one is routed alone, its runs are not walked with it, and at the tenth death it is
+given up.
 
 Until a dead worker's row is found, nobody else walks what stands in it: else the next worker would take up the same batch, and die of
 it in its turn, before anybody has marked what the first one held. A worker that hangs is made to die (`stuck`).

@@ -92,12 +92,7 @@ def _halves(ids: list[int], error: Exception) -> int:
 
 @transaction.atomic
 def _transaction(take: Callable[[], list[Occurrence]], held: list[int], walking: bool) -> int:
-    occurrences = _up_to_suspect(take())
-    held[:] = [item.facts.id for item in occurrences]
-    if not occurrences:
-        return 0
-    left = poison.hold_events(held)
-    occurrences = list(takewhile(lambda item: item.facts.id not in left, occurrences))  # behind one, its shard waits
+    occurrences = _free(_up_to_suspect(take()))
     held[:] = [item.facts.id for item in occurrences]
     if not occurrences:
         return 0
@@ -117,6 +112,14 @@ def _up_to_suspect(occurrences: list[Occurrence]) -> list[Occurrence]:
         if item.lost:
             return occurrences[: place or 1]
     return occurrences
+
+
+def _free(occurrences: list[Occurrence]) -> list[Occurrence]:
+    """Up to one that a worker says to hold that may be dead: behind it, its shard waits. All are written down (`poison`)."""
+    if not occurrences:
+        return []
+    left = poison.hold_events([item.facts.id for item in occurrences])
+    return list(takewhile(lambda item: item.facts.id not in left, occurrences))
 
 
 def _nobody_waits(occurrences: Sequence[Occurrence]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ SECONDS = 20.0
 @contextmanager
 def stuck_ends() -> Iterator[None]:
     """Within, a process that says nothing to the database for `SECONDS` is ended by the kernel, which ends also one that never comes
-    back to the interpreter. Only where deaths are noted."""
-    if not poison.noted():
+    back to the interpreter. Only where deaths are noted, and in the main thread, where workers walk: a process has one alarm."""
+    if not poison.noted() or threading.current_thread() is not threading.main_thread():
         yield
         return
     limit = float(

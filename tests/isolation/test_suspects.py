@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -166,6 +167,23 @@ def test_whoever_speaks_to_the_database_does_not_hang(monkeypatch: pytest.Monkey
         for _ in range(3):
             cursor.execute("SELECT 1")
     assert armed == [stuck.SECONDS] * 7 + [0]  # at the start, before and after each statement; none at the end
+
+
+def test_no_thread_beside_the_main_one_arms_it(holder: Holder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that did would each restore what the other had armed, and kill a process in which nobody walks any more."""
+    armed: list[float] = []
+    monkeypatch.setattr(signal, "setitimer", lambda _, seconds: armed.append(seconds))
+
+    def walk() -> None:
+        with stuck.stuck_ends():
+            assert poison.noted()
+
+    beside = threading.Thread(target=walk)
+    beside.start()
+    beside.join()
+    assert armed == []
+    walk()
+    assert armed == [stuck.SECONDS, 0]
 
 
 def test_the_limit_lies_between_that_of_a_statement_and_that_of_an_idle_transaction() -> None:

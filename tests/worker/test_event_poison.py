@@ -133,7 +133,7 @@ def test_a_run_that_kills_its_worker_at_once_is_found_by_its_claims(
     with pytest.raises(SystemExit):
         route_batch()
     holder._connection.close()
-    monkeypatch.setattr(poison, "_holder", None)
+    poison._holder = None
     reaped()
     assert lost() == dict.fromkeys(events, 1)
     assert [route_batch() for _ in range(4)] == [1, 1, 1, 0]
