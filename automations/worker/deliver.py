@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db import connection, connections, transaction
@@ -47,25 +47,32 @@ def deliver_batch(limit: int = BATCH, kinds: Sequence[str] | None = None, thread
 def _in_turn(limit: int, kinds: Sequence[str] | None) -> int:
     done = 0
     while done < limit:
-        jobs, stopped = take(1, kinds)
-        if not jobs and not stopped:
+        taken = take(1, kinds)
+        if not taken.jobs and not taken.stopped:
             break
-        for job in jobs:
+        for job in taken.jobs:
             act(job)
-        settle_acts(jobs)
-        done += len(jobs) + stopped
+        settle_acts(taken.jobs)
+        done += len(taken.jobs) + taken.stopped
     return done
 
 
-def take(limit: int, kinds: Sequence[str] | None) -> tuple[list[Job], int]:
-    """Claim up to `limit`, render and store what is new, and settle what must not be sent. Answers the jobs that are
-    to be done, and how many were set aside."""
-    claimed = retrying(lambda: delivery_claim.claim(limit, kinds))
+class Taken(NamedTuple):
+    """The jobs that are to be done, how many were set aside, and whether these must end before more is taken."""
+
+    jobs: list[Job]
+    stopped: int
+    last: bool
+
+
+def take(limit: int, kinds: Sequence[str] | None, beside: bool = False) -> Taken:
+    """Claim up to `limit`, render and store what is new, and settle what must not be sent. `beside`: others are under way."""
+    claimed = retrying(lambda: delivery_claim.claim(limit, kinds, beside))
     stopped = settle_stopped(claimed.stopped)
     if claimed.jobs:
         _complete(claimed.jobs)
         _prepare_bytes(claimed.jobs)
-    return claimed.jobs, stopped
+    return Taken(claimed.jobs, stopped, claimed.last)
 
 
 class _Batch:
@@ -92,12 +99,14 @@ class _Batch:
         free = min(self.threads - len(self.under_way), self.left)
         if free <= 0 or (self.under_way and free < self.threads // 2):
             return False
-        jobs, stopped = take(free, self.kinds)
-        self.left -= len(jobs) + stopped
-        self.done += stopped
-        for job in jobs:
+        taken = take(free, self.kinds, bool(self.under_way))
+        self.left -= len(taken.jobs) + taken.stopped
+        self.done += taken.stopped
+        for job in taken.jobs:
             self.under_way[pool.submit(_in_thread, job)] = job
-        return bool(jobs or stopped)
+        if taken.last:
+            self.left = 0
+        return bool(taken.jobs or taken.stopped)
 
     def _finished(self) -> list[Job]:
         """The jobs that came to an end, as soon as there is one; meanwhile the leases of all are renewed."""

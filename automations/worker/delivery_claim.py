@@ -69,12 +69,14 @@ FROM automations_deliveryattempt WHERE delivery_id = ANY(%s) GROUP BY delivery_i
 
 @dataclass(slots=True)
 class Claimed:
-    """What one claim took: jobs to be done, and deliveries that are not to be sent any more. `left`: found, but held by
-    somebody else or put off; 0 of everything means that nothing is due."""
+    """What one claim took: jobs to be done, and deliveries that are not to be sent any more. `put_off`: found, but held by
+    somebody else or left for later; 0 of everything means that nothing is due. `last`: what is under way must end before more is
+    taken, because there is a suspect that waits for it, or among it."""
 
     jobs: list[Job] = field(default_factory=list)
     stopped: list[Stopped] = field(default_factory=list)
     put_off: int = 0
+    last: bool = False
 
 
 class _DueWorkspaces:
@@ -116,17 +118,18 @@ def lease() -> float:
     return float(getattr(settings, "ONWARD_LEASE_SECONDS", LEASE))
 
 
-def claim(limit: int, kinds: Sequence[str] | None = None) -> Claimed:
-    """Up to `limit` deliveries, each taken by a lease and a raised fence, or set aside because it must not be sent."""
+def claim(limit: int, kinds: Sequence[str] | None = None, beside: bool = False) -> Claimed:
+    """Up to `limit` deliveries, each taken by a lease and a raised fence, or set aside because it must not be sent. `beside`: others are
+    under way in this process, and should not share the fate of one that may end it."""
     for _turn in range(_workspaces.turns(limit)):
-        claimed = _claim(limit, kinds)
+        claimed = _claim(limit, kinds, beside)
         if claimed.jobs or claimed.stopped or claimed.put_off:
             return claimed
     # The list is up to a second old.
-    return _claim(limit, kinds) if _workspaces.forget() else Claimed()
+    return _claim(limit, kinds, beside) if _workspaces.forget() else Claimed()
 
 
-def _claim(limit: int, kinds: Sequence[str] | None) -> Claimed:
+def _claim(limit: int, kinds: Sequence[str] | None, beside: bool) -> Claimed:
     workspaces = _workspaces.take(limit)
     if not workspaces:
         return Claimed()
@@ -141,9 +144,21 @@ def _claim(limit: int, kinds: Sequence[str] | None) -> Claimed:
         _count_tries(cursor, [job for job in jobs if job.attempts])
         for job in jobs:
             job.mode = _mode(job)
-        checked = delivery_check.check(cursor, jobs)
-        _take(cursor, checked.go)
-    return Claimed(checked.go, checked.stopped, checked.put_off)
+        claimed = _some(cursor, jobs, beside)
+        _take(cursor, claimed.jobs)
+    return claimed
+
+
+def _some(cursor: Any, jobs: list[Job], beside: bool) -> Claimed:
+    """The first suspect that can be taken, alone; else the others. Beside what is under way, the others only."""
+    suspects = [job for job in jobs if job.suspect()]
+    others = [job for job in jobs if not job.suspect()]
+    for group in ([] if beside else [[suspect] for suspect in suspects]) + [others]:
+        checked = delivery_check.check(cursor, group)
+        if checked.go or checked.stopped:
+            break
+    last = bool(suspects) if beside else any(job.suspect() and job.mode == "recover" for job in checked.go)
+    return Claimed(checked.go, checked.stopped, len(jobs) - len(checked.go) - len(checked.stopped), last)
 
 
 def _due(cursor: Any, workspaces: list[int], share: int, kinds: Sequence[str] | None) -> list[dict[str, Any]]:

@@ -48,6 +48,11 @@ class Job:
         found = registry.actions.get(self.action_key)
         return found if isinstance(found, OutsideAction) else None
 
+    def suspect(self) -> bool:
+        """Whether workers died over it so that it is taken alone: one while its bytes were made, or two in the act, which takes longer
+        and so is met more often by a death that it has not caused (RELIABILITY 26)."""
+        return self.tries.lost > 1 if self.mode == "recover" else self.mode == "act" and self.tries.died > 0
+
     def unsure(self) -> Unsure:
         """What its action says about an outcome that nobody can tell, after those tries that have ended."""
         action = self.action

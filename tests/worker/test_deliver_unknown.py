@@ -20,11 +20,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def test_a_claim_takes_a_lease_and_raises_the_fence(provider: Provider) -> None:
     delivery = World().delivery(charge(), provider.key)
-    (job,), _stopped = deliver.take(5, None)
+    (job,) = deliver.take(5, None).jobs
     delivery.refresh_from_db()
     assert (delivery.state, delivery.fence, delivery.attempts, job.fence) == ("SENDING", 1, 1, 1)
     assert delivery.request_sha256  # the bytes are kept before the act
-    assert deliver.take(5, None) == ([], 0)  # nobody else gets it
+    assert deliver.take(5, None) == ([], 0, False)  # nobody else gets it
     with connection.cursor() as cursor:
         cursor.execute("SELECT lease_until - clock_timestamp() FROM automations_delivery WHERE id = %s", [delivery.pk])
         assert 55 < cursor.fetchone()[0].total_seconds() <= 60
@@ -34,7 +34,7 @@ def test_a_worker_that_was_taken_over_writes_nothing(provider: Provider) -> None
     world = World()
     run = world.run()
     delivery = world.delivery(charge(), provider.key, run)
-    (slow,), _stopped = deliver.take(1, None)
+    (slow,) = deliver.take(1, None).jobs
     expire_lease(delivery)
     assert deliver_batch(threads=1) == 1
     slow.outcome = Failed("late", "The frozen worker saw an error.")
@@ -52,7 +52,7 @@ def test_a_worker_that_was_taken_over_writes_nothing(provider: Provider) -> None
 def test_a_late_settle_with_consequences_is_taken_back_whole(settling: SettlingProvider) -> None:
     world = World()
     delivery = world.delivery(charge(), settling.key)
-    (slow,), _stopped = deliver.take(1, None)
+    (slow,) = deliver.take(1, None).jobs
     expire_lease(delivery)
     assert deliver_batch(threads=1) == 1
     assert settling.settled == [Done({"result": "paid", "reference": "ch_1"})]
@@ -64,7 +64,7 @@ def test_a_late_settle_with_consequences_is_taken_back_whole(settling: SettlingP
 def test_a_lost_charge_is_looked_up_before_it_is_made_again(provider: Provider) -> None:  # DESIGN 5.3, O4
     world = World()
     delivery = world.delivery(charge(), provider.key)
-    (job,), _stopped = deliver.take(1, None)
+    (job,) = deliver.take(1, None).jobs
     deliver.act(job)  # the provider acted; the worker dies before it can settle
     expire_lease(delivery)
     assert deliver_batch(threads=1) == 1
@@ -302,7 +302,7 @@ def test_a_result_during_a_hold_is_kept_for_the_resume(provider: Provider) -> No
     world = World()
     run = world.run()
     delivery = world.delivery(charge(), provider.key, run)
-    (job,), _stopped = deliver.take(1, None)
+    (job,) = deliver.take(1, None).jobs
     run.parked_on = "hold"
     run.held = {"by": "pause", "status": "RUNNING", "parkedOn": "delivery", "dueAt": None, "remaining": None}
     run.save()
