@@ -37,6 +37,7 @@ class RunState:
     wait_name: str | None = None
     wait_key: str | None = None
     wait_since: int | None = None  # from which routed event on a wait of this turn is concerned
+    begun_by: int | None = None  # the event that this turn acts on: which started or woke the run
     steps_executed: int = 0
     end_reason: str | None = None
     error: Mapping[str, Any] | None = None

@@ -44,8 +44,8 @@ class Run(models.Model):
     answer = models.JSONField(null=True)  # what moved a parked run: {"event": 9} or {"delivery": 90, "outcome": {...}}
     wait_name = models.CharField(max_length=100, null=True)
     wait_key = models.CharField(max_length=60, null=True)
-    # The number that was the routers' next when its turn began (`Routed.number`): what has it or a greater one counts. None where a
-    # worker of the release before parked it; then times decide.
+    # From which number on events count for its wait (`Routed.number`, `worker/since.py`), also while it waits for an act outside.
+    # None where a worker of the release before parked it; then times decide.
     wait_since = models.BigIntegerField(null=True)
 
     end_reason = models.CharField(max_length=100, null=True)

@@ -12,9 +12,9 @@ from automations.engine import states
 from automations.engine.run_state import RunState
 from automations.engine.subjects import narrowest
 from automations.services.bulk import FEW, copy_new
-from automations.services.jsontext import dumps, plain_text
+from automations.services.jsontext import dumps
 from automations.worker.batch import LiveRun
-from automations.worker.copying import NULL, arrays, field, json_field, moment
+from automations.worker.copying import NULL, arrays, field, json_field, json_or_null, moment
 
 RUN_SUBJECTS = frozenset({"invoice", "subscription", "customer"})
 _IDS = "select nextval('automations_run_id_seq') from generate_series(1, %s)"
@@ -72,14 +72,10 @@ def _walked_line(run: LiveRun, state: RunState) -> str:
         f"{run.id}\t{run.workspace_id}\t{run.automation_id}\t{run.version_id}\t{run.event_id}\t"
         f"{NULL if run.customer_id is None else run.customer_id}\t{kind}\t{id}\t{json_field(dumps(run.subjects))}\t"
         f"{moment(run.started_at)}\t{_time(run.goal_reached_at)}\t{state.status}\t{field(state.parked_on)}\t{_time(state.due_at)}\t"
-        f"{field(state.step)}\t{state.seq}\t{state.attempt}\t{_time(state.entered_at)}\t{_json(state.state)}\t"
-        f"{field(state.wait_name)}\t{field(state.wait_key)}\t{state.wait_since if state.parked_on == 'event' else NULL}\t"
-        f"{field(state.end_reason)}\t{_json(state.error)}\t{_time(state.ended_at)}\t{state.steps_executed}\tlive\t0\n"
+        f"{field(state.step)}\t{state.seq}\t{state.attempt}\t{_time(state.entered_at)}\t{json_or_null(state.state)}\t"
+        f"{field(state.wait_name)}\t{field(state.wait_key)}\t{NULL if state.wait_since is None else state.wait_since}\t"
+        f"{field(state.end_reason)}\t{json_or_null(state.error)}\t{_time(state.ended_at)}\t{state.steps_executed}\tlive\t0\n"
     )
-
-
-def _json(value: Any) -> str:
-    return json_field(plain_text(value)) if value else NULL
 
 
 def _row(run: LiveRun, now: datetime) -> tuple[Any, ...]:

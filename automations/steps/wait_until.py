@@ -47,7 +47,7 @@ class WaitUntil(ControlStep):
 
     key = "wait_until"
     label = "Wait until"
-    help = "Waits for an event of this customer or object, or for the time-out."
+    help = "Waits for an event of this customer or object, or for the time-out. What has come before the run rested last is over."
     icon = "hourglass"
     Config = WaitConfig
 

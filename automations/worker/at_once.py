@@ -27,6 +27,7 @@ from automations.worker.advance import Size, context_of, walk_all, walks_of
 from automations.worker.batch import LiveRun, Occurrence
 from automations.worker.claim import NEXT_NUMBER
 from automations.worker.marks import covered
+from automations.worker.since import settle_since
 
 
 def may_walk(runs: Sequence[LiveRun], occurrences: Sequence[Occurrence]) -> list[LiveRun]:
@@ -40,14 +41,15 @@ def may_walk(runs: Sequence[LiveRun], occurrences: Sequence[Occurrence]) -> list
 
 
 def walk(runs: Sequence[LiveRun], occurrences: Sequence[Occurrence], now: datetime) -> None:
-    """Walk and write these runs in the caller's transaction, when their events have got their numbers: a wait that begins here is
-    for events that are routed later. Whatever is wrong is raised."""
+    """Walk and write these runs in the caller's transaction, when their events have got their numbers: a wait that begins here counts
+    from them (`since`). Whatever is wrong is raised."""
     if not runs:
         return
     started = time.monotonic()
     since = _next_number()
     walks = walks_of([_state(run, now, since) for run in runs], now)
     walk_all(walks, context_of(walks, now, _triggers(runs, occurrences)))
+    settle_since(walks)
     pairs = [(run, walk.run) for run, walk in zip(runs, walks, strict=True)]
     with connection.cursor() as cursor:
         run_rows.write_walked(cursor, [pair for pair in pairs if pair[0].woken_by is None])
@@ -89,6 +91,7 @@ def _state(run: LiveRun, now: datetime, since: int) -> RunState:
         state=json.loads(run.stored) if run.stored else {},
         answer=None if run.woken_by is None else {"event": run.woken_by},
         wait_since=since,
+        begun_by=run.event_id if run.woken_by is None else run.woken_by,
         steps_executed=run.steps_executed,
         claimed_seq=run.seq,
     )

@@ -15,9 +15,10 @@ from automations.worker.answers import decode
 
 # The number that the routers give next, as it was when the turn began: a wait of this turn is looked over from there (second look).
 NEXT_NUMBER = "(SELECT last_value + is_called::int FROM automations_routed_number)"
+_SINCE = f"coalesce(CASE WHEN parked_on IS NULL THEN wait_since END, {NEXT_NUMBER})"  # or from before the act it waited for (`since`)
 _COLUMNS = (
     "id, workspace_id, automation_id, version_id, event_id, customer_id, subjects::text, mode, status, parked_on, due_at, step, "
-    f"seq, attempt, entered_at, state::text, answer::text, started_at, steps_executed, lost, {NEXT_NUMBER}"
+    f"seq, attempt, entered_at, state::text, answer::text, started_at, steps_executed, lost, {_SINCE}"
 )
 # Runs that a dead worker held are left out here; they are claimed one at a time (poison).
 _CLAIM = f"""
@@ -144,4 +145,11 @@ def _state(row: Sequence[Any]) -> RunState:
         wait_since=row[20],
     )
     run.claimed_seq = run.seq
+    run.begun_by = run.event_id if run.seq == 0 else _waker(answer)
     return run
+
+
+def _waker(answer: Any) -> int | None:
+    """The event that woke the run, if one did."""
+    found = answer.get("event") if isinstance(answer, dict) else None
+    return found if isinstance(found, int) else None

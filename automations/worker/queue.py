@@ -18,7 +18,7 @@ with left_ as (
     returning u.event_id, u.workspace_id
 )
 insert into automations_routed (event_id, workspace_id, routed_at)
-select event_id, workspace_id, clock_timestamp() from left_
+select event_id, workspace_id, clock_timestamp() from left_ order by event_id
 """
 
 

@@ -20,9 +20,10 @@ from automations.services.jsontext import plain_text as dumps
 from automations.services.jsontext import plain_text_or_none as dumps_or_none
 from automations.worker.answers import encode, error_of
 from automations.worker.claim import without
-from automations.worker.copying import NULL, arrays, field, json_field, moment
+from automations.worker.copying import NULL, arrays, field, json_field, json_or_null, moment
 from automations.worker.envelopes import envelope_json
 from automations.worker.policy import settled_state
+from automations.worker.since import settle_since
 
 _LOG_COLUMNS = (
     "run_id, seq, attempt, workspace_id, step, type, status, port, started_at, ended_at, input, output, error, warnings, "
@@ -53,6 +54,7 @@ class LostRun(RuntimeError):
 
 def write(walks: Sequence[Walk]) -> None:
     """Write everything of these walks; the caller's transaction commits it or nothing."""
+    settle_since(walks)
     with connection.cursor() as cursor:
         update_runs(cursor, [walk.run for walk in walks])
         write_beside(cursor, walks)
@@ -84,8 +86,8 @@ def _log_line(row: Record, workspace: int) -> str:
     started = ended if row.started_at is row.ended_at else moment(row.started_at)
     return (
         f"{row.run_id}\t{row.seq}\t{row.attempt}\t{workspace}\t{_names(row.step, row.type, row.status, row.port)}\t"
-        f"{started}\t{ended}\t{_json(row.input)}\t{_json(row.output)}\t"
-        f"{_json(row.error) if row.error else NULL}\t{_json(row.warnings) if row.warnings else NULL}\t"
+        f"{started}\t{ended}\t{json_or_null(row.input)}\t{json_or_null(row.output)}\t"
+        f"{json_or_null(row.error) if row.error else NULL}\t{json_or_null(row.warnings) if row.warnings else NULL}\t"
         f"{row.iteration or NULL}\t{row.flags}\n"
     )
 
@@ -94,11 +96,6 @@ def _log_line(row: Record, workspace: int) -> str:
 def _names(*words: str | None) -> str:
     """Names of steps, kinds, states and ports as COPY takes them: the same few over and over."""
     return "\t".join([field(word) for word in words])
-
-
-def _json(value: Any) -> str:
-    """JSON as COPY takes it."""
-    return json_field(dumps(value)) if value else NULL
 
 
 def _copy_deliveries(cursor: Any, effects: Iterable[Effect], now: datetime) -> None:
@@ -141,7 +138,12 @@ def _delivery_line(effect: Effect, now: str) -> str:
     verdict = envelope.verdict
     state, due, outcome, error = "QUEUED", now, NULL, NULL
     if verdict is not None:
-        state, due, outcome, error = settled_state(verdict), NULL, _json(encode(verdict)), _json(error_of(verdict))
+        state, due, outcome, error = (
+            settled_state(verdict),
+            NULL,
+            json_or_null(encode(verdict)),
+            json_or_null(error_of(verdict)),
+        )
     return (
         f"{run.workspace_id}\t{run.id}\t{effect.visit}\t{effect.number}\t{delivery_key(run.id, effect.visit, effect.number)}\t"
         f"{run.automation_id}\t{_names(node.id, node.kind.key, envelope.kind, state)}\t{NULL if customer is None else customer}\t"
@@ -175,7 +177,7 @@ def _run_row(run: RunState) -> tuple[Any, ...]:
         dumps_or_none(run.state),
         run.wait_name,
         run.wait_key,
-        run.wait_since if run.parked_on == "event" else None,
+        run.wait_since,
         run.end_reason,
         dumps_or_none(run.error),
         run.ended_at,
@@ -205,7 +207,7 @@ def _second_looks(cursor: Any, runs: Sequence[RunState]) -> None:
     parked = [run for run in runs if run.parked_on == "event"]
     if parked:
         cursor.execute(
-            # What was routed since the turn began (`run.wait_since`) has perhaps not seen the run parked.
+            # What was routed since (`run.wait_since`) has perhaps not seen the run parked.
             "INSERT INTO automations_secondlook (run_id, workspace_id, customer_id, since, created_at) "
             "SELECT *, now() FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[]) ON CONFLICT (run_id) DO UPDATE "
             "SET since = excluded.since, created_at = now()",

@@ -130,10 +130,10 @@ def test_the_second_look_waits_for_a_router_that_is_at_work(workspace, customer)
     assert runs(automation)[0].status == "RUNNING"
 
 
-def test_what_was_routed_before_the_wait_began_does_not_count(workspace, customer):  # C-37
+def test_what_came_before_the_event_that_the_run_acts_on_does_not_count(workspace, customer):  # C-37
     automation = on(workspace, "type: event, event: sign", steps=WAIT)
-    happen(customer)
     happen(customer, "ping")
+    happen(customer)
     settle()
     assert (runs(automation)[0].status, SecondLook.objects.count()) == ("WAITING_FOR_EVENT", 0)
 

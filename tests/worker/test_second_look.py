@@ -422,9 +422,9 @@ class TestClockSetBack:
 
     def test_an_event_from_before_the_wait_wakes_nobody_although_its_time_is_later(self, workspace, customer, right):
         automation = waiting(workspace)
+        ping(customer)()
         happen(customer)
         route_all()
-        ping(customer)()
         set_back(Event.objects.get(name="ping"), -60)  # what came after it has an earlier time
         park()
         assert look_again() == 1
