@@ -1,4 +1,5 @@
-"""What walks in a storm: a flow with mail, call, charge, task, rest and branch, and one that waits for a second event."""
+"""What walks in a storm: a flow with mail, call, charge, task, rest and branch, one that waits for a second event, and one of the kind
+that routers walk in their own transaction, since it changes no record."""
 
 from __future__ import annotations
 
@@ -38,6 +39,15 @@ steps:
   - {id: hear, type: wait_until, event: paid, filter: "event.number == trigger.number", timeout: TIMEOUT, branchOnTimeout: true,
      onEvent: [{id: yes, type: action, action: create_task, message: "Paid {{trigger.number}}"}],
      onTimeout: [{id: no, type: action, action: create_task, message: "Unpaid {{trigger.number}}"}]}
+"""
+QUICK = """
+name: Quick NAME
+trigger: {type: event, event: order}
+steps:
+  - {id: taken, type: action, action: send_email, subject: "Taken {{trigger.number}} v 1", body: "<p>Taken</p>"}
+  - {id: hear, type: wait_until, event: paid, filter: "event.number == trigger.number", timeout: TIMEOUT, branchOnTimeout: true,
+     onEvent: [{id: yes, type: action, action: send_email, subject: "Thanks {{trigger.number}} v 1", body: "<p>Thanks</p>"}],
+     onTimeout: [{id: no, type: action, action: send_email, subject: "Pity {{trigger.number}} v 1", body: "<p>Pity</p>"}]}
 """
 ORDERS = 5  # every fifth number is ordered, and paid
 ODD, EVEN = ["odd", "tag", "bye"], ["odd", "bye"]

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from django.db import connection
+
 from accounts.models import Task
 from automations.doctor.run import examine
 from automations.engine.walk import LATE
@@ -18,7 +20,7 @@ from tests.chaos.clients import Told
 from tests.chaos.flow import expected
 from tests.chaos.peers import Mailbox, Payments, Receiver, Record
 
-_SUBJECT = re.compile(r"(Hello|Bye) (\d+) v (\d+)")
+_SUBJECT = re.compile(r"(Hello|Bye|Taken|Thanks|Pity) (\d+) v (\d+)")
 
 
 @dataclass
@@ -31,9 +33,11 @@ class Judge:
     payments: Payments
     flows: list[int]
     waits: list[int]
+    quick: list[int]
     runs: int  # how many there must be of the flow
     leavers: frozenset[int] = frozenset()  # customers that may have unsubscribed
     figures: dict[str, Any] = field(default_factory=dict)
+    older: bool = False  # a release works beside whose waits counted from when a run stood there
 
     def judge(self) -> None:
         """Raises AssertionError with what is wrong."""
@@ -157,7 +161,8 @@ class Judge:
         texts = {version.pk: _version_of(version) for version in Version.objects.filter(automation__in=self.flows)}
         versions = {run.pk: texts[run.version_id] for run in runs}
         self.figures["versions walked"] = len(set(versions.values()))
-        for key, run in Delivery.objects.exclude(kind="charge").values_list("key", "run_id"):
+        told = Delivery.objects.filter(run_id__in=versions).exclude(kind="charge")
+        for key, run in told.values_list("key", "run_id"):
             said = self.mail.record.said.get(key) or self.hook.record.said.get(key)
             if said is not None:
                 named = _SUBJECT.match(said[1]).group(3) if isinstance(said, tuple) else json.loads(said)["version"]
@@ -177,27 +182,57 @@ class Judge:
         self.figures["latest mail after leaving"] = round(late, 2)
 
     def judge_waits(self) -> None:
-        """Each order has one answer, and it was not overlooked that it was paid while its run stood there (W1)."""
+        """Each order has one answer of each flow that waits for its payment, and it was not overlooked that it was paid (W1). The one
+        answers by a task, the other by a mail."""
+        tasks = Task.objects.filter(message__regex="^(Paid|Unpaid) ").values_list("run_id", "message")
+        quick = Run.objects.filter(automation__in=self.quick).values("pk")
+        steps = StepLog.objects.filter(run_id__in=quick, step__in=("yes", "no")).exclude(flags=LATE)
+        mails = steps.exclude(status="failed").values_list("run_id", "step")
+        self._judge_answers(self.waits, [(run, said.startswith("Paid")) for run, said in tasks if run], "waits")
+        if self.quick:
+            self._judge_answers(self.quick, [(run, step == "yes") for run, step in mails], "quick waits")
+            self.figures["walked at once"] = _walked_at_once(self.quick)
+
+    def _judge_answers(self, automations: list[int], answers: Iterable[tuple[int, bool]], name: str) -> None:
+        """`answers`: runs, and whether they were told of the payment."""
         orders = {id: number for (name, number), id in self.told.events.items() if name == "order"}
-        waiting = {run.event_id: run for run in Run.objects.filter(automation__in=self.waits)}
+        waiting = {run.event_id: run for run in Run.objects.filter(automation__in=automations)}
+        assert Run.objects.filter(automation__in=automations).count() == len(waiting)
         assert sorted(waiting) == sorted(orders)
-        answers = Counter(Task.objects.filter(message__regex="^(Paid|Unpaid) ").values_list("run_id", flat=True))
-        unpaid = set(Task.objects.filter(message__startswith="Unpaid").values_list("run_id", flat=True))
-        events = Event.objects.filter(pk__in=[id for (name, _), id in self.told.events.items() if name == "paid"])
-        paid = {int(event.key.rpartition("-")[2]): event for event in events.select_related("routed")}
-        stood = {log.run_id: log for log in StepLog.objects.filter(step="hear")}
-        for event, run in waiting.items():
-            if run.status == "CANCELLED" and run.customer_id in self.told.left:
-                continue
-            if run.end_reason == "poison":
+        count = Counter(run for run, _ in answers)
+        unpaid = {run for run, paid in answers if not paid}
+        for run in waiting.values():
+            if run.end_reason == "poison" or (run.status == "CANCELLED" and run.customer_id in self.told.left):
                 continue
             assert run.status == "COMPLETED", (run, run.status, run.end_reason)
-            assert answers[run.pk] == 1, f"{run} had {answers[run.pk]} answers"
-            payment = paid.get(orders[event])
-            if run.pk in unpaid and payment is not None:
-                log = stood[run.pk]
-                assert not log.started_at < payment.routed_at < log.ended_at, f"{run} overlooked that it was paid"
-        self.figures["waits"] = {"woken": len(waiting) - len(unpaid), "timed out": len(unpaid)}
+            assert count[run.pk] == 1, f"{run} had {count[run.pk]} answers"
+        self._judge_overlooked({run: orders[event] for event, run in waiting.items() if run.pk in unpaid})
+        self.figures[name] = {"woken": len(waiting) - len(unpaid), "timed out": len(unpaid)}
+
+    def _judge_overlooked(self, unpaid: dict[Run, int]) -> None:
+        """No run timed out whose payment, known by its number, was routed after its order and before its time-out."""
+        events = Event.objects.filter(pk__in=[id for (name, _), id in self.told.events.items() if name == "paid"])
+        paid = {int(event.key.rpartition("-")[2]): event for event in events.select_related("routed")}
+        stood = {log.run_id: log for log in StepLog.objects.filter(step="hear", run_id__in=[run.pk for run in unpaid])}
+        for run in Run.objects.filter(pk__in=stood).select_related("event__routed"):
+            payment, log = paid.get(unpaid[run]), stood[run.pk]
+            if payment is None or payment.routed_at > log.ended_at:
+                continue
+            since = (
+                payment.routed_at < log.started_at if self.older else payment.routed.number < run.event.routed.number
+            )
+            assert since, f"{run} overlooked that it was paid"
+
+
+def _walked_at_once(automations: list[int]) -> int:
+    """Runs whose first step was written by the transaction that routed their event."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM automations_run r JOIN automations_routed e ON e.event_id = r.event_id "
+            "JOIN automations_step_log l ON l.run_id = r.id AND l.seq = 1 AND l.xmin = e.xmin WHERE r.automation_id = ANY(%s)",
+            [automations],
+        )
+        return int(cursor.fetchone()[0])
 
 
 def _version_of(version: Version) -> str:

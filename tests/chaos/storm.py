@@ -21,7 +21,7 @@ from automations.models import Automation, Delivery, Event, Run, SecondLook
 from tests.chaos import fleet as fleets
 from tests.chaos.clients import Caller, Crowd, Sign, Told
 from tests.chaos.fleet import Fleet
-from tests.chaos.flow import ORDERS, WAIT, flow
+from tests.chaos.flow import ORDERS, QUICK, WAIT, flow
 from tests.chaos.judge import Judge
 from tests.chaos.nemesis import Plan, World, schedule
 from tests.chaos.peers import Mailbox, Payments, Receiver
@@ -50,6 +50,7 @@ class Storm:
         self.figures: dict[str, Any] = {"seed": plan.seed}
         self.flows: list[Automation] = []
         self.waits: list[Automation] = []
+        self.quick: list[Automation] = []
         self.customers: list[Customer] = []
         self._calm = threading.Event()
         self._later: dict[int, list[Sign]] = {}  # payments that come after their order, by workspace
@@ -78,20 +79,21 @@ class Storm:
         self.judge().judge()
 
     def install(self) -> None:
-        """Two workspaces with both flows each, and their customers."""
+        """Two workspaces with all flows each, and their customers."""
         workspaces = [make_workspace() for _ in range(2)]
         for workspace in workspaces:
             self.flows.append(live(workspace, flow(unique("F"), 1, self.hook.url, self.payments.url)))
-            wait = WAIT.replace("NAME", unique("W")).replace("TIMEOUT", self.plan.waits)
-            self.waits.append(live(workspace, wait))
+            for kind, text in ((self.waits, WAIT), (self.quick, QUICK)):
+                text = text.replace("NAME", unique("W")).replace("TIMEOUT", self.plan.waits)
+                kind.append(live(workspace, text))
         self.customers = [make_customer(workspaces[n % 2]) for n in range(CUSTOMERS)]
 
     def judge(self) -> Judge:
         """What is to be held against what."""
-        flows, waits = [flow.pk for flow in self.flows], [wait.pk for wait in self.waits]
+        flows, waits, quick = ([flow.pk for flow in flows] for flows in (self.flows, self.waits, self.quick))
         leavers = frozenset(customer.pk for customer in self.customers[LEAVER::10])
         peers = (self.mail, self.hook, self.payments)
-        return Judge(self.told, *peers, flows, waits, self.plan.runs, leavers, figures=self.figures)
+        return Judge(self.told, *peers, flows, waits, quick, self.plan.runs, leavers, figures=self.figures)
 
     def _start(self, url: str) -> tuple[Fleet, fleets.Web]:
         """Workers on a host with the right time and on others with a wrong one, a queue, a web server."""
@@ -114,12 +116,13 @@ class Storm:
         leavers = self.customers[LEAVER::10]
         first = 0
         for place, stroke in enumerate(strokes):
-            first = self._say(crowd, first, first + share)
+            first = self._say(crowd, first, min(first + share, self.plan.runs - BATCH))
             time.sleep(self.chance.uniform(0, 2 * self.plan.pause))
             stroke.strike(world)
             if place in leaving and leavers:
                 customer = leavers.pop()
                 threading.Thread(target=callers[customer.workspace_id].leave, args=[customer.pk], daemon=True).start()
+        self._wait_for_versions()  # which nobody may have heard of while the server was down most of the time
         first = self._say(crowd, first, self.plan.runs)
         self._say(crowd, first, first)  # what came later than the rest
         self._calm.set()
@@ -164,6 +167,13 @@ class Storm:
             if set(left) == {"unknown"}:
                 set_clock("+61s")
             time.sleep(0.2)
+
+    def _wait_for_versions(self) -> None:
+        """Until each flow has a second one, so that what is said now walks it."""
+        end = time.monotonic() + self.plan.patience
+        while not all(self.told.published[mine.pk] for mine in self.flows):
+            assert time.monotonic() < end, f"no version can be put in force: {dict(self.told.answers)}"
+            time.sleep(0.05)
 
     def _sum_up(self, world: World, seconds: float) -> None:
         acts = [

@@ -112,6 +112,31 @@ def a_payment_is_overlooked(storm: Storm) -> None:
     Task.objects.filter(run_id=run.pk).update(message="Unpaid 0")
 
 
+def a_quick_order_is_answered_twice(storm: Storm) -> None:
+    execute(
+        "INSERT INTO automations_step_log SELECT (json_populate_record(l, json_build_object('seq', l.seq + 1, 'step', 'no'))).* "
+        "FROM automations_step_log l WHERE step = 'yes' AND run_id = %s", quick_run(storm).pk
+    )  # fmt: skip
+
+
+def a_quick_payment_is_overlooked(storm: Storm) -> None:
+    run = quick_run(storm).pk
+    execute("UPDATE automations_step_log SET step = 'no' WHERE step = 'yes' AND run_id = %s", run)
+    execute(
+        "UPDATE automations_step_log SET ended_at = ended_at + interval '1 hour' WHERE step = 'hear' AND run_id = %s",
+        run,
+    )
+
+
+def a_quick_run_is_doubled(storm: Storm) -> None:
+    other = Run.objects.filter(automation__in=storm.quick).exclude(pk=quick_run(storm).pk).get()
+    Run.objects.filter(pk=quick_run(storm).pk).update(event_id=other.event_id)
+
+
+def quick_run(storm: Storm) -> Run:
+    return Run.objects.get(automation__in=storm.quick, customer_id=storm.customers[0].pk)
+
+
 def a_mail_arrives_twice(storm: Storm) -> None:
     storm.mail.record.acts[first("email").key] += 1
 
@@ -154,7 +179,7 @@ def something_unknown_arrived(storm: Storm) -> None:
 
 
 def a_run_speaks_for_another_version(storm: Storm) -> None:
-    key = first("email").key
+    key = Delivery.objects.filter(kind="email", state="SENT", run__automation__in=storm.flows).earliest("pk").key
     to, subject = storm.mail.record.said[key]
     storm.mail.record.said[key] = to, subject.replace(" v 1", " v 2")
 
@@ -173,7 +198,8 @@ def an_answer_is_a_fault(storm: Storm) -> None:
 
 BREACHES = [
     a_step_is_not_logged, a_run_is_lost, an_event_is_lost, an_order_is_lost, an_event_changes_its_id, a_task_is_doubled,
-    an_order_is_answered_twice, a_payment_is_overlooked, a_mail_arrives_twice, a_mail_arrives_under_two_keys,
+    an_order_is_answered_twice, a_payment_is_overlooked, a_quick_order_is_answered_twice, a_quick_payment_is_overlooked,
+    a_quick_run_is_doubled, a_mail_arrives_twice, a_mail_arrives_under_two_keys,
     a_call_arrives_under_two_keys, somebody_is_charged_twice, a_charge_was_never_made, a_call_has_other_bytes,
     a_call_is_repeated_without_need, a_call_never_arrived, something_unknown_arrived, a_run_speaks_for_another_version,
     somebody_who_left_is_written_to, an_answer_is_a_fault,
@@ -207,7 +233,8 @@ def sees(storm: Storm) -> bool:
 def test_each_planted_breach_is_seen(storm: Storm, settings: Any) -> None:
     calm(storm, settings)
     storm.judge().judge()
-    assert storm.figures["waits"] == {"woken": 1, "timed out": 1}
+    assert storm.figures["waits"] == storm.figures["quick waits"] == {"woken": 1, "timed out": 1}
+    assert storm.figures["walked at once"] == 2
     for plant in BREACHES:
         facts = kept(storm)
         with transaction.atomic():

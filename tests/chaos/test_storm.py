@@ -20,6 +20,7 @@ def test_nothing_is_lost_or_doubled_in_a_storm(capsys: pytest.CaptureFixture[str
     assert found.number("done, frozen") == 2
     assert found.number("done, killed work") + found.number("done, killed work whole") >= 5
     assert found.number("versions walked") >= 2
+    assert found.number("walked at once") >= 1
     assert found.number("said again") > 0
 
 

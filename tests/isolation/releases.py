@@ -259,9 +259,8 @@ class Trial:
         self.figures["answers"] = dict(self.told.answers)
         judge_steps({run for run, automation in runs.items() if automation == known.flow})
         judge_acts(self.mail, self.hook)
-        waits = Judge(
-            self.told, self.mail, self.hook, Payments(self.chance), [known.flow], [known.wait], 0, figures=self.figures
-        )
+        peers = (self.mail, self.hook, Payments(self.chance))
+        waits = Judge(self.told, *peers, [known.flow], [known.wait], [], 0, figures=self.figures, older=True)
         waits.judge_waits()
         findings = [finding.as_json() for finding in examine(at_rest=True)]
         assert findings == [], findings

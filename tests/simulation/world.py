@@ -70,6 +70,16 @@ steps:
   - {{id: wait, type: wait_until, event: pong, timeout: 10m, onTimeout: [{{id: late, type: action, action: add_tag, tag: late}}]}}
 """,
 }
+#: Changes no record, so routers walk it in their own transaction.
+QUICK = f"""
+exits: [{{event: leave}}]
+steps:
+  - {{id: hello, {MAIL}}}
+  - {{id: wait, type: wait_until, event: ping, timeout: 2h}}
+  - {{id: hook, {HOOK}, body: {{name: "{{{{customer.name}}}}"}}}}
+  - {{id: again, type: wait_until, event: pong, timeout: 1h}}
+  - {{id: bye, {MAIL}}}
+"""
 MONEY = """
 trigger: {type: event, event: payment.failed}
 settings: {transactional: true}
@@ -120,6 +130,8 @@ def make_world(seed: int) -> World:
         world.invoices = [_unpaid(world, number) for number in range(2)]
     elif chance.random() < 0.6:
         world.definitions["clockwork"] = CLOCKWORK
+    if chance.random() < 0.5:
+        world.definitions["quick"] = SIGN + QUICK
     for name, text in world.definitions.items():
         automation: Automation = live(workspace, f"name: {name}\n{text}")
         world.automations[name] = automation.pk
