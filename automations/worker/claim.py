@@ -20,21 +20,39 @@ _COLUMNS = (
     "id, workspace_id, automation_id, version_id, event_id, customer_id, subjects::text, mode, status, parked_on, due_at, step, "
     f"seq, attempt, entered_at, state::text, answer::text, started_at, steps_executed, lost, {_SINCE}"
 )
+# A wait times out when all that happened in its time has been heard: after the second look for it, and when no event of its name that
+# occurred before is still to be routed, as after an hour in which nobody worked. Each part is one look by an index, for any statistics.
+_OLDEST_UNROUTED = """
+SELECT min(first.event_id) FROM generate_series(0, 63) AS s(shard) CROSS JOIN LATERAL
+    (SELECT event_id FROM automations_unrouted WHERE shard = s.shard ORDER BY event_id LIMIT 1) first
+"""
+_HEARD = f"""
+(r.parked_on IS DISTINCT FROM 'event' OR (
+    (SELECT true FROM automations_secondlook l WHERE l.run_id = r.id LIMIT 1) IS NULL
+    AND (SELECT true FROM (SELECT r.customer_id UNION ALL SELECT id FROM accounts_customer WHERE merged_into_id = r.customer_id) c(id)
+        CROSS JOIN LATERAL (
+            SELECT FROM automations_event e WHERE e.workspace_id = r.workspace_id AND e.customer_id = c.id
+                AND e.id >= ({_OLDEST_UNROUTED}) AND e.name = r.wait_name AND e.occurred_at <= r.due_at
+                AND (SELECT true FROM automations_unrouted u WHERE u.shard = e.shard AND u.event_id = e.id LIMIT 1)
+            LIMIT 1) unheard
+        LIMIT 1) IS NULL))
+"""
 # Runs that a dead worker held are left out here; they are claimed one at a time (poison).
 _CLAIM = f"""
 SELECT {_COLUMNS} FROM (
     SELECT r.* FROM unnest(%s::bigint[]) AS w(id) CROSS JOIN LATERAL (
-        SELECT * FROM automations_run
-        WHERE workspace_id = w.id AND due_at <= onward_now() AND lost = 0
+        SELECT * FROM automations_run r
+        WHERE workspace_id = w.id AND due_at <= onward_now() AND lost = 0 AND {_HEARD}
         ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
     ) r
 ) r
 """
 _CLAIM_THESE = f"""
-SELECT {_COLUMNS} FROM automations_run WHERE id = ANY(%s) AND due_at <= onward_now() ORDER BY id FOR UPDATE SKIP LOCKED
+SELECT {_COLUMNS} FROM automations_run r WHERE id = ANY(%s) AND due_at <= onward_now() AND {_HEARD} ORDER BY id FOR UPDATE SKIP LOCKED
 """
 _CLAIM_SUSPECT = f"""
-SELECT {_COLUMNS} FROM automations_run WHERE lost > 0 AND due_at <= onward_now() ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+SELECT {_COLUMNS} FROM automations_run r WHERE lost > 0 AND due_at <= onward_now() AND {_HEARD} ORDER BY id LIMIT 1
+FOR UPDATE SKIP LOCKED
 """
 _DUE_WORKSPACES = """
 SELECT id FROM accounts_workspace w WHERE EXISTS (
