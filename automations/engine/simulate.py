@@ -158,7 +158,7 @@ class _Simulator:
         for place, (moment, event) in enumerate(self.coming):
             late = run.due_at is not None and moment >= run.due_at
             if event.name == run.wait_name and moment >= self.now and not late and self._passes(event):
-                del self.coming[place]
+                del self.coming[: place + 1]  # what came before, also at the same moment, is over
                 self.now = moment
                 run.parked_on, run.answer = None, {"event": None}
                 return True

@@ -120,8 +120,8 @@ def freeze(run_ids: Sequence[int], since: datetime | None) -> None:
                     'remaining', extract(epoch FROM run.due_at - %s::timestamptz), 'waitName', run.wait_name,
                     'waitKey', run.wait_key, 'deafSince', coalesce(
                         (SELECT created_at FROM automations_secondlook AS look WHERE look.run_id = run.id), now())),
-                wait_since = coalesce(CASE WHEN run.parked_on IS NULL OR EXISTS (
-                    SELECT FROM automations_secondlook AS look WHERE look.run_id = run.id) THEN run.wait_since END, {NEXT_NUMBER}),
+                wait_since = CASE WHEN run.parked_on IS NULL OR EXISTS (
+                    SELECT FROM automations_secondlook AS look WHERE look.run_id = run.id) THEN run.wait_since ELSE {NEXT_NUMBER} END,
                 status = 'RUNNING', parked_on = 'hold', due_at = NULL, wait_name = NULL, wait_key = NULL
             WHERE run.id = ANY(%s)
             """,

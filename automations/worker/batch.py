@@ -90,6 +90,7 @@ class LiveRun:
     plan: Plan
     end_reason: str | None = None  # set when this batch ends it
     woken_by: int | None = None  # the event that this batch wakes it with
+    look_due: bool = False  # what it may have missed is still to be looked over, before anything wakes it
     # What a walk goes on from, beside what is above.
     seq: int = 0
     attempt: int = 0

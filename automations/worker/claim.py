@@ -58,7 +58,7 @@ _DUE_WORKSPACES = """
 SELECT id FROM accounts_workspace w WHERE EXISTS (
     SELECT 1 FROM automations_run r WHERE r.workspace_id = w.id AND r.due_at <= onward_now())
 """
-_SWITCHES = ("enable_sort", "enable_bitmapscan")
+_SWITCHES = ("enable_sort", "enable_bitmapscan", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 
 
 class DueWorkspaces:

@@ -60,10 +60,14 @@ INSERT INTO automations_deliveryattempt (workspace_id, delivery_id, number, fenc
 started_at) SELECT workspace_id, id, attempts, fence, 'lost', request_sha256, onward_now(), coalesce(sending_at,
 clock_timestamp()) FROM automations_delivery WHERE id = ANY(%s) ON CONFLICT DO NOTHING
 """
+# What has ended; a loss that is only seen now is counted beside it, and written when the delivery is taken over: its owner may live.
 _TRIES = """
 SELECT delivery_id, count(*) FILTER (WHERE outcome = 'failed'), count(*) FILTER (WHERE outcome = 'unknown'),
-    count(*) FILTER (WHERE outcome = 'lost' AND request_sha256 <> ''), count(*) FILTER (WHERE outcome = 'lost')
-FROM automations_deliveryattempt WHERE delivery_id = ANY(%s) GROUP BY delivery_id
+    count(*) FILTER (WHERE outcome = 'lost' AND request_sha256 <> ''), count(*) FILTER (WHERE outcome = 'lost'),
+    count(*) FILTER (WHERE outcome = 'lost' AND number > survived)
+FROM (SELECT a.*, coalesce(max(a.number) FILTER (WHERE outcome <> 'lost') OVER (PARTITION BY delivery_id), 0) AS survived
+    FROM automations_deliveryattempt a JOIN unnest(%s::bigint[], %s::int[]) AS u(id, seen) ON a.delivery_id = u.id AND a.number <> u.seen) a
+GROUP BY delivery_id
 """
 
 
@@ -138,27 +142,39 @@ def _claim(limit: int, kinds: Sequence[str] | None, beside: bool) -> Claimed:
         if not rows:
             return Claimed()
         jobs = [_job(row) for row in rows]
-        lost = [job for job in jobs if job.state == "SENDING" and job.unknown_since is None]
-        if lost:
-            cursor.execute(_LOST, [[job.id for job in lost]])
         _count_tries(cursor, [job for job in jobs if job.attempts])
         for job in jobs:
             job.mode = _mode(job)
         claimed = _some(cursor, jobs, beside)
+        over = [job.id for job in [*claimed.jobs, *(item.job for item in claimed.stopped)] if job.lost]
+        if over:
+            cursor.execute(_LOST, [over])
         _take(cursor, claimed.jobs)
     return claimed
 
 
+class _Turn:
+    """Suspects and others in turn, so that neither waits until there are none of the other kind."""
+
+    suspects_first = True
+
+
 def _some(cursor: Any, jobs: list[Job], beside: bool) -> Claimed:
-    """The first suspect that can be taken, alone; else the others. Beside what is under way, the others only."""
-    suspects = [job for job in jobs if job.suspect()]
+    """One suspect that can be taken, alone, or the others. Beside what is under way, the others only."""
     others = [job for job in jobs if not job.suspect()]
-    for group in ([] if beside else [[suspect] for suspect in suspects]) + [others]:
+    alone = [[job] for job in jobs if job.suspect()]
+    groups = [others] if beside else [*alone, others] if _Turn.suspects_first else [others, *alone]
+    going, stopped = list[Job](), list[Stopped]()
+    for group in groups:
         checked = delivery_check.check(cursor, group)
-        if checked.go or checked.stopped:
+        stopped += checked.stopped
+        if going := checked.go:
             break
-    last = bool(suspects) if beside else any(job.suspect() and job.mode == "recover" for job in checked.go)
-    return Claimed(checked.go, checked.stopped, len(jobs) - len(checked.go) - len(checked.stopped), last)
+    suspect = any(job.suspect() for job in going)
+    if not beside and going:
+        _Turn.suspects_first = not suspect
+    last = bool(alone) if beside else suspect and going[0].mode == "recover"
+    return Claimed(going, stopped, len(jobs) - len(going) - len(stopped), last)
 
 
 def _due(cursor: Any, workspaces: list[int], share: int, kinds: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -196,16 +212,18 @@ def _job(row: dict[str, Any]) -> Job:
         action_key=row["action"],
         envelope=replace(envelope, output=named),
         rules=Rules(row["retries"], row["retry_delay"], row["backoff"], row["exact_waits"], row["money"]),
+        lost=row["state"] == "SENDING" and row["unknown_since"] is None,
     )
 
 
 def _count_tries(cursor: Any, jobs: list[Job]) -> None:
     if not jobs:
         return
-    cursor.execute(_TRIES, [[job.id for job in jobs]])
+    cursor.execute(_TRIES, [[job.id for job in jobs], [job.attempts if job.lost else 0 for job in jobs]])
     counts = {row[0]: Tries(*row[1:]) for row in cursor.fetchall()}
     for job in jobs:
-        job.tries = counts.get(job.id, job.tries)
+        tries = counts.get(job.id, job.tries)
+        job.tries = tries.and_lost(bool(job.request_sha256)) if job.lost else tries
 
 
 def _mode(job: Job) -> Any:

@@ -41,6 +41,7 @@ class Job:
     tries: Tries = field(default_factory=Tries)
     body: bytes | None = None
     outcome: Outcome | None = None  # what it came to; None after reading back: nobody can tell
+    lost: bool = False  # it was found with a worker that had let its lease run out while it acted
 
     @property
     def action(self) -> OutsideAction | None:
@@ -50,8 +51,8 @@ class Job:
 
     def suspect(self) -> bool:
         """Whether workers died over it so that it is taken alone: one while its bytes were made, or two in the act, which takes longer
-        and so is met more often by a death that it has not caused (RELIABILITY 26)."""
-        return self.tries.lost > 1 if self.mode == "recover" else self.mode == "act" and self.tries.died > 0
+        and so is met more often by a death that it has not caused (RELIABILITY 26). One that a worker has outlived since is none."""
+        return self.mode != "read_back" and self.tries.in_a_row > (self.mode == "recover")
 
     def unsure(self) -> Unsure:
         """What its action says about an outcome that nobody can tell, after those tries that have ended."""

@@ -6,7 +6,7 @@ money keeps its key, and what nobody can tell is read back, then shown to a pers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from automations.engine.kinds import Unsure
@@ -23,12 +23,17 @@ _LOOKS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))
 @dataclass(frozen=True, slots=True)
 class Tries:
     """How the tries of a delivery that have ended came out. `died`: all that a worker died in, `lost` those in which it may have been
-    sent, because its bytes had been stored."""
+    sent, because its bytes had been stored; `in_a_row` those that no worker has outlived since."""
 
     failed: int = 0
     unknown: int = 0
     lost: int = 0
     died: int = 0
+    in_a_row: int = 0
+
+    def and_lost(self, stored: bool) -> Tries:
+        """The same and one more that a worker died in; `stored`: its bytes were."""
+        return replace(self, lost=self.lost + stored, died=self.died + 1, in_a_row=self.in_a_row + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from automations.worker.knowing import know
 from automations.worker.locks import hold_shards, take_shards
 from automations.worker.reading import Reader
 from automations.worker.retrying import is_surroundings, retrying
-from automations.worker.runs import locked, runs_of
+from automations.worker.runs import locked, looks_due, runs_of
 from automations.worker.stuck import stuck_ends
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,7 @@ def _end_and_wake(occurrence: Occurrence, runs: Sequence[LiveRun], entries: Entr
             continue
         if exits.touches(run, occurrence):
             _end_by(run, occurrence, entries)
-        if wake.wakes(run, occurrence, reader):
+        if not run.look_due and wake.wakes(run, occurrence, reader):
             run.woken_by = occurrence.facts.id
 
 
@@ -255,7 +255,10 @@ def _affected(
     naming = {version for version, plan in plans.items() if _names_one(plan, names)}
     concerned = [id for id, wait, version in candidates if wait in names or version in naming]
     found: dict[int | None, list[LiveRun]] = {}
-    for run in locked(concerned):
+    runs = locked(concerned)
+    due = looks_due([run.id for run in runs if run.waiting])
+    for run in runs:
+        run.look_due = run.id in due
         found.setdefault(run.customer_id, []).append(run)
     return found
 

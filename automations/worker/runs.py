@@ -28,6 +28,8 @@ where r.mode = 'live' and (r.ended_at is null or r.goal_reached_at is null and r
 _SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
 _LOCKED = f"select {_COLUMNS} from automations_run r where r.id = any(%s) order by r.id for no key update"
 
+_LOOKS_DUE = "select run_id from automations_secondlook where run_id = any(%s)"
+
 
 def runs_of(
     customers: Collection[int], with_goals: Collection[int]
@@ -52,6 +54,15 @@ def locked(ids: Collection[int]) -> list[LiveRun]:
         rows = cursor.fetchall()
     plans = plans_for({row[3] for row in rows})
     return [_run(row, plans[row[3]]) for row in rows if row[3] in plans]
+
+
+def looks_due(ids: Collection[int]) -> set[int]:
+    """Those of these locked runs whose second look is still due: what they have missed comes before anything that is routed now."""
+    if not ids:
+        return set()
+    with connection.cursor() as cursor:
+        cursor.execute(_LOOKS_DUE, [list(ids)])
+        return {row[0] for row in cursor.fetchall()}
 
 
 def _run(row: Sequence[Any], plan: Plan) -> LiveRun:

@@ -48,13 +48,13 @@ _DONE = "delete from automations_secondlook where run_id = any(%s)"
 # Runs that somebody is advancing at this moment keep their row for the next pass; nobody waits for anybody.
 _FREE = "select id from automations_run where id = any(%s) order by id for no key update skip locked"
 _EVENTS = """
-select l.run_id, e.id, e.name, case when e.customer_id = l.customer_id then e.subjects
+select l.run_id, e.number, e.id, e.name, case when e.customer_id = l.customer_id then e.subjects
     else e.subjects || jsonb_build_object('customer', l.customer_id) end, e.occurred_at, e.origin, e.cause_run, e.depth,
     c.payload::text, c.snapshot::text, e.workspace_id, e.only_automation, e.recorded_at, l.record
 from unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[])
     l (run_id, workspace_id, customer_id, record, since, number, created_at, name)
 cross join lateral (
-    select e.* from automations_event e join automations_routed m on m.event_id = e.id
+    select e.*, m.number from automations_event e join automations_routed m on m.event_id = e.id
         and case when l.number is null then m.routed_at >= l.created_at else m.number >= l.number end
     where e.workspace_id = l.workspace_id and e.customer_id = l.record and e.id > l.since and e.name = l.name
     order by e.id limit %s) e
@@ -182,7 +182,7 @@ def _woken(runs: Sequence[LiveRun], missed: Sequence[tuple[int, Occurrence]]) ->
 
 
 def _missed(runs: Sequence[LiveRun], looks: dict[int, Look]) -> tuple[list[tuple[int, Occurrence]], dict[int, int]]:
-    """Run and event, oldest events first: those that were routed since the run began to park. Where there may be more, the event
+    """Run and event, in the order of routing: those that were routed since the run began to park. Where there may be more, the event
     behind which they are, by run."""
     records = _records({run.customer_id for run in runs})  # read again: the shards and runs are locked now
     rows = [
@@ -195,13 +195,15 @@ def _missed(runs: Sequence[LiveRun], looks: dict[int, Look]) -> tuple[list[tuple
     with connection.cursor() as cursor:
         cursor.execute(_EVENTS, [*(list(column) for column in zip(*rows, strict=True)), EVENTS])
         found = cursor.fetchall()
-    return [(row[0], Occurrence(facts_of(row[1:10]), *row[10:13])) for row in found], _last(found)
+    last = _last(found)
+    found.sort(key=lambda row: (row[1] or 0, row[2]))  # in the order of routing, which the next wait goes by
+    return [(row[0], Occurrence(facts_of(row[2:11]), *row[11:14])) for row in found], last
 
 
 def _last(found: Sequence[Sequence[Any]]) -> dict[int, int]:
     """Of a run with several records the earliest: nothing is looked at too late, and some events once more."""
     ids: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row in found:
-        ids[row[0], row[13]].append(row[1])
+        ids[row[0], row[14]].append(row[2])
     full = sorted(((run, some[-1]) for (run, _), some in ids.items() if len(some) == EVENTS), reverse=True)
     return dict(full)

@@ -15,11 +15,12 @@ from django.db import connection
 from automations.engine.states import UNFINISHED
 from automations.engine.walk import Walk
 
-_NUMBERS = "SELECT event_id, number FROM automations_routed WHERE event_id = ANY(%s)"
+_NUMBERS = "SELECT event_id, number FROM automations_routed WHERE event_id = ANY(%s) AND number IS NOT NULL"
 
 
 def settle_since(walks: Sequence[Walk]) -> None:
-    """Set `wait_since` of these walked runs, before their rows are written; their events have got their numbers."""
+    """Set `wait_since` of these walked runs, before their rows are written; their events have got their numbers, but for those that
+    were routed before there were any."""
     acting = [walk.run for walk in walks if _acts_on(walk)]
     begun = {run.begun_by for run in acting if run.begun_by is not None}
     numbers = _numbers(begun) if begun else {}

@@ -12,22 +12,25 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection, connections
+from django.db.models import F
 
 from automations.engine.kinds import Envelope, OutsideAction
 from automations.engine.outcomes import Done, Outcome
 from automations.engine.registry import registry
 from automations.models import Delivery, DeliveryAttempt
-from automations.worker import delivery_claim, poison
+from automations.worker import deliver, delivery_claim, poison
 from automations.worker.deliver import deliver_batch
 from automations.worker.jobs import Job
 from automations.worker.policy import LOST_LIMIT
-from tests.worker.deliveries import World
+from automations.worker.settle import settle_acts
+from tests.worker.deliveries import World, expire_lease
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HARMLESS = 12
@@ -61,6 +64,13 @@ class Calls(OutsideAction):
 def _die(now: bool) -> None:
     if now:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def fresh_process() -> None:
+    """Nothing is known of what other tests had taken."""
+    delivery_claim._workspaces.forget()
+    delivery_claim._Turn.suspects_first = True
 
 
 @pytest.fixture
@@ -185,11 +195,74 @@ def test_a_suspect_that_cannot_be_taken_now_keeps_nobody_waiting(acts: Path) -> 
     assert state_of(held) == ("SENT", None)
 
 
-def died_once(delivery: Delivery) -> None:
-    """A worker was lost while it made the bytes, and the delivery was put back since."""
-    Delivery.objects.filter(pk=delivery.pk).update(attempts=1, fence=1)
+def test_others_have_their_turn_while_there_are_suspects(acts: Path) -> None:
+    """Of another workspace and due for longer: it is not kept until the last suspect is through."""
+    elsewhere = World().delivery(Envelope(kind="http", body={}, retries=3), Calls.key)
+    _, suspects = queue("")
+    for delivery in suspects:
+        died_once(delivery)
+    Delivery.objects.filter(pk=elsewhere.pk).update(due_at=F("due_at") - timedelta(hours=1))
+    while deliver_batch():
+        pass
+    assert elsewhere.key in acts.read_text().split()[:3]
+
+
+def test_one_that_a_worker_has_outlived_since_is_no_suspect(acts: Path) -> None:
+    """Its try came back, with a failure that is repeated; from then on it is tried beside others again."""
+    _, harmless = queue("")
+    outlived = harmless[0]
+    died_once(outlived)
     DeliveryAttempt.objects.create(
-        workspace_id=delivery.workspace_id, delivery=delivery, number=1, fence=1, outcome="lost",
+        workspace_id=outlived.workspace_id, delivery=outlived, number=2, fence=2, outcome="failed",
+        at=outlived.created_at, started_at=outlived.created_at,
+    )  # fmt: skip
+    Delivery.objects.filter(pk=outlived.pk).update(attempts=2, fence=2)
+    assert len(delivery_claim.claim(HARMLESS).jobs) == HARMLESS
+
+
+def test_a_suspect_that_cannot_be_settled_stops_nothing_else(acts: Path) -> None:
+    _, harmless = queue("")
+    bad = harmless.pop(0)
+    for number in range(1, LOST_LIMIT + 1):
+        died_once(bad, number)
+    refusing = f"""
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            IF new.id = {bad.pk} AND new.state = 'FAILED' THEN RAISE EXCEPTION 'no'; END IF; RETURN new; END $$;
+        CREATE TRIGGER refuse BEFORE UPDATE ON automations_delivery FOR EACH ROW EXECUTE FUNCTION refuse()"""
+    with connection.cursor() as cursor:
+        cursor.execute(refusing)
+    try:
+        while deliver_batch():
+            pass
+        assert {state_of(delivery) for delivery in harmless} == {("SENT", None)}
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DROP TRIGGER refuse ON automations_delivery; DROP FUNCTION refuse()")
+
+
+def test_an_owner_that_was_late_and_that_nobody_took_over_is_believed(acts: Path) -> None:
+    """It stood still for longer than its lease; another worker saw that, and took a suspect only."""
+    world = World()
+    mine, suspect = (world.delivery(Envelope(kind="http", body={}, retries=3), Calls.key) for _ in range(2))
+    died_once(suspect)
+    Delivery.objects.filter(pk=suspect.pk).update(due_at=None)
+    (job,) = deliver.take(1, None).jobs
+    deliver.act(job)
+    expire_lease(mine)
+    Delivery.objects.filter(pk=suspect.pk).update(due_at=suspect.due_at)
+    delivery_claim._Turn.suspects_first = True
+    delivery_claim._workspaces.forget()
+    assert [other.id for other in deliver.take(8, None).jobs] == [suspect.pk]
+    settle_acts([job])
+    assert state_of(mine) == ("SENT", None)
+    assert not lost([mine])
+
+
+def died_once(delivery: Delivery, number: int = 1) -> None:
+    """A worker was lost while it made the bytes, and the delivery was put back since."""
+    Delivery.objects.filter(pk=delivery.pk).update(attempts=number, fence=number)
+    DeliveryAttempt.objects.create(
+        workspace_id=delivery.workspace_id, delivery=delivery, number=number, fence=number, outcome="lost",
         at=delivery.created_at, started_at=delivery.created_at,
     )  # fmt: skip
 

@@ -148,6 +148,15 @@ def test_events_can_be_pretended(workspace: Workspace) -> None:
     assert walked(rehearse(automation, events=[PretendEvent("2d", "reply", {"seats": 1})])) == ["wait", "late"]
 
 
+def test_events_of_one_moment_come_in_the_order_in_which_they_are_given(workspace: Workspace) -> None:
+    """As in the worker, a wait takes none that came before the one that woke the run (C-37)."""
+    waits = "steps: [{id: w, type: wait_until, event: ping}, {id: v, type: wait_until, event: pong}]"
+    automation = made(workspace, waits)
+    pong, ping = PretendEvent("1h", "pong"), PretendEvent("1h", "ping")
+    assert walked(rehearse(automation, events=[ping, pong])) == ["w", "v"]
+    assert walked(rehearse(automation, events=[pong, ping])) == ["w"]
+
+
 def test_a_filter_that_does_not_hold_is_said_and_the_test_goes_on(workspace: Workspace) -> None:
     automation = made(
         workspace,

@@ -294,7 +294,8 @@ def test_a_late_look_does_not_wake_the_next_wait_by_an_event_of_the_one_before(w
 
     looker = Racer(late_look)
     assert before.wait(20)
-    ping(customer)()  # wakes the run in time; it goes on to its next wait
+    ping(customer)()
+    assert look_again() == 1  # wakes the run in time; it goes on to its next wait
     assert advance_batch() == 1
     go_on.set()
     assert looker.result() == 1

@@ -6,17 +6,23 @@ How late a worker comes, and which events it meets together, decides nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from pytest_httpserver import HTTPServer
 from werkzeug import Request, Response
 
 from accounts.models import Customer, Workspace
+from accounts.services.lifecycle import merge_customers
 from automations.doctor.run import examine
-from automations.models import Automation, Run, StepLog
+from automations.models import Automation, Routed, Run, SecondLook, StepLog
+from automations.services.inflight import follow_all
 from automations.services.pause import pause_automation, resume_automation
+from automations.worker import route
 from automations.worker.advance import advance_batch
 from automations.worker.claim import due_workspaces
 from automations.worker.loop import release_ticks
@@ -171,6 +177,83 @@ def test_what_comes_while_a_due_run_is_held_counts_when_it_goes_on(workspace: Wo
     pause_automation(actor=actor_of(workspace), automation_id=automation.pk, in_flight="hold")
     one_by_one(customer, "ping")
     assert Run.objects.get(automation=automation).parked_on == "hold"
+    resume_automation(actor=actor_of(workspace), automation_id=automation.pk, held="continue")
+    settle()
+    assert outcomes(automation) == ["event"]
+
+
+def test_a_rest_between_two_passes_stays_one_when_it_is_held(workspace: Workspace, customer: Customer) -> None:
+    tag = "{id: t, type: action, action: add_tag, tag: seen}"
+    automation = live(workspace, f"settings: {{pacing: tick}}\nsteps: [{tag}, {WAIT}]")
+    one_by_one(customer, "sign")
+    pause_automation(actor=actor_of(workspace), automation_id=automation.pk, in_flight="hold")
+    one_by_one(customer, "ping")
+    resume_automation(actor=actor_of(workspace), automation_id=automation.pk, held="continue")
+    pass_time("+1h")
+    assert Run.objects.get(automation=automation).status == "WAITING_FOR_EVENT"
+    assert outcomes(automation) == []
+
+
+@pytest.mark.parametrize("first", ["ping", "pong"])
+def test_no_router_overtakes_a_look_that_is_due(workspace: Workspace, customer: Customer, first: str) -> None:
+    """What the run may have missed comes first: else the wait would take the later event, and the next one overlook the earlier."""
+    second = WAIT.replace("id: w", "id: v").replace("ping", "pong")
+    automation = live(workspace, f"steps: [{WAIT}, {second if first == 'ping' else WAIT.replace('id: w', 'id: v')}]")
+    for name in ("sign", "ping", *(["pong"] if first == "ping" else [])):
+        happen(customer, name)
+    route_all(walking=True)
+    assert SecondLook.objects.count() == 1
+    happen(customer, "ping")
+    route_all(walking=True)
+    settle()
+    assert outcomes(automation) == ["event", "event"]
+
+
+def test_a_look_takes_events_in_the_order_of_routing(workspace: Workspace, customer: Customer) -> None:
+    """Those of two records of one person lie in two shards: the younger one may be routed first, and the next wait goes by that."""
+    other = make_customer(workspace)
+    automation = live(workspace, f"steps: [{WAIT}, {WAIT.replace('id: w', 'id: v')}]")
+    sign, older, younger = happen(customer), happen(other, "ping"), happen(customer, "ping")
+    merge_customers(actor=actor_of(workspace), source_id=other.pk, into_id=customer.pk)
+    for id in (sign, younger, older):
+        route._batch(partial(route._these, [id]), False)
+    settle()
+    assert outcomes(automation) == ["event", "event"]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_event_that_was_routed_before_there_were_numbers_harms_nobody(
+    workspace: Workspace, customer: Customer, held: bool
+) -> None:
+    """The release before 0012 routed it, or a pause holds its run since then (RELIABILITY 25)."""
+    automation = live(workspace, f"steps: [{WAIT}]")
+    happen(customer)
+    route_all()
+    if held:
+        pause_automation(actor=actor_of(workspace), automation_id=automation.pk, in_flight="hold")
+        settle()
+    Routed.objects.update(number=None)
+    if held:
+        resume_automation(actor=actor_of(workspace), automation_id=automation.pk, held="continue")
+    by_claims()
+    assert Run.objects.get(automation=automation).status == "WAITING_FOR_EVENT"
+    one_by_one(customer, "ping")
+    assert outcomes(automation) == ["event"]
+
+
+def test_a_wait_that_the_release_before_parked_goes_by_times_after_a_hold_too(
+    workspace: Workspace, customer: Customer
+) -> None:
+    automation = live(workspace, f"steps: [{WAIT}]")
+    happen(customer)
+    happen(customer, "ping")
+    route_all()
+    due_workspaces.forget()
+    advance_batch()
+    Run.objects.update(wait_since=None)
+    SecondLook.objects.update(created_at=F("created_at") - timedelta(seconds=5))
+    pause_automation(actor=actor_of(workspace), automation_id=automation.pk, in_flight="hold")
+    follow_all(automation.pk)
     resume_automation(actor=actor_of(workspace), automation_id=automation.pk, held="continue")
     settle()
     assert outcomes(automation) == ["event"]
