@@ -21,12 +21,12 @@ from automations.services import run_rows
 from automations.services.events import NewEvent, load_events, record_events, shard_of, short
 from automations.worker import bell, queue
 from automations.worker.batch import Decision, Listening, LiveRun, Occurrence
-from automations.worker.claim import without
 from automations.worker.copying import arrays
 from automations.worker.gates import Known, early, entry_key, late
 from automations.worker.hearing import read_listening
 from automations.worker.knowing import KEY_SWITCHES, know
 from automations.worker.locks import hold_shards
+from automations.worker.planner import without
 
 # A key whose run has ended is free for a rule that asks only for unfinished ones: `once` in an earlier version left it. It is
 # removed by the run that was seen to hold it, so that of two who take it at once one finds it taken.

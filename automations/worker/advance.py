@@ -24,6 +24,7 @@ from automations.worker.marks import obey_marks
 from automations.worker.plans import plans_for
 from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.stuck import stuck_ends
+from automations.worker.unheard import may_end
 
 log = logging.getLogger(__name__)
 ROUNDS = 8  # rounds of effects a turn (DESIGN 5.2)
@@ -108,7 +109,8 @@ def _transaction(take: Callable[[], list[RunState]], held: list[int]) -> int:
         if not runs:
             return 0
         left = poison.hold(held)
-        runs = [run for run in runs if run.id not in left]
+        later = may_end(runs)
+        runs = [run for run in runs if run.id not in left and run.id not in later]
         with stuck_ends():
             walks = _walk(runs)
     if left:

@@ -12,6 +12,8 @@ from django.db import connection
 
 from automations.engine.run_state import RunState
 from automations.worker.answers import decode
+from automations.worker.planner import without
+from automations.worker.unheard import OLDEST, RECORDS, WAITS
 
 # The number that the routers give next, as it was when the turn began: a wait of this turn is looked over from there (second look).
 NEXT_NUMBER = "(SELECT last_value + is_called::int FROM automations_routed_number)"
@@ -21,20 +23,13 @@ _COLUMNS = (
     f"seq, attempt, entered_at, state::text, answer::text, started_at, steps_executed, lost, {_SINCE}"
 )
 # A wait times out when all that happened in its time has been heard: after the second look for it, and when no event of its name that
-# occurred before is still to be routed, as after an hour in which nobody worked. Each part is one look by an index, for any statistics.
-_OLDEST_UNROUTED = """
-SELECT min(first.event_id) FROM generate_series(0, 63) AS s(shard) CROSS JOIN LATERAL
-    (SELECT event_id FROM automations_unrouted WHERE shard = s.shard ORDER BY event_id LIMIT 1) first
-"""
+# occurred before is still to be routed, as after an hour in which nobody worked.
 _HEARD = f"""
 (r.parked_on IS DISTINCT FROM 'event' OR (
     (SELECT true FROM automations_secondlook l WHERE l.run_id = r.id LIMIT 1) IS NULL
-    AND (SELECT true FROM (SELECT r.customer_id UNION ALL SELECT id FROM accounts_customer WHERE merged_into_id = r.customer_id) c(id)
-        CROSS JOIN LATERAL (
-            SELECT FROM automations_event e WHERE e.workspace_id = r.workspace_id AND e.customer_id = c.id
-                AND e.id >= ({_OLDEST_UNROUTED}) AND e.name = r.wait_name AND e.occurred_at <= r.due_at
-                AND (SELECT true FROM automations_unrouted u WHERE u.shard = e.shard AND u.event_id = e.id LIMIT 1)
-            LIMIT 1) unheard
+    AND (SELECT true FROM ({RECORDS.format(customer="r.customer_id")}) c(id) CROSS JOIN LATERAL (
+        SELECT FROM automations_event e WHERE e.workspace_id = r.workspace_id AND e.customer_id = c.id
+            AND e.id >= ({OLDEST}) AND e.name = r.wait_name AND e.occurred_at <= r.due_at AND {WAITS} LIMIT 1) unheard
         LIMIT 1) IS NULL))
 """
 # Runs that a dead worker held are left out here; they are claimed one at a time (poison).
@@ -120,20 +115,6 @@ def _fetch(statement: str, parameters: list[Any]) -> list[RunState]:
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         return [_state(row) for row in cursor.fetchall()]
-
-
-def switch(cursor: Any, names: Sequence[str], value: str) -> None:
-    """Planner switches for the statements of this transaction that follow, in one round trip."""
-    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name in names)
-    cursor.execute(f"SELECT {calls}")
-
-
-def without(cursor: Any, names: Sequence[str], statement: str, parameters: Sequence[Any]) -> None:
-    """Execute one statement with these planner switches off, for it alone, in one round trip. The cursor stands on its result."""
-    off, on = ("; ".join(f"SET LOCAL {name} = {value}" for name in names) for value in ("off", "on"))
-    cursor.execute(f"{off}; {statement}; {on}", parameters)
-    for _ in names:
-        cursor.nextset()
 
 
 def _state(row: Sequence[Any]) -> RunState:

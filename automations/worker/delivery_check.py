@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from accounts.services.erasure import hashed_address
 from accounts.services.locking import share_addresses
@@ -19,11 +19,13 @@ from automations.worker.delivery_exits import over
 from automations.worker.jobs import Job, Stopped, gone
 from automations.worker.locks import try_lock_shared
 from automations.worker.policy import LOST_LIMIT
+from automations.worker.unheard import may_end
 
 UNSUBSCRIBED = "unsubscribed"
 
 _RUNS = """
-SELECT id, status, parked_on, automation_id FROM automations_run WHERE id = ANY(%s) ORDER BY id FOR SHARE SKIP LOCKED
+SELECT id, status, parked_on, automation_id, version_id, workspace_id, customer_id FROM automations_run WHERE id = ANY(%s) ORDER BY id
+FOR SHARE SKIP LOCKED
 """
 _MARKS = "SELECT id, cancel_mark, hold_mark FROM automations_automation WHERE id = ANY(%s)"
 _CUSTOMERS = """
@@ -38,6 +40,8 @@ _WITHOUT_MAIL = """
 SELECT w.id FROM accounts_workspace w JOIN accounts_plan p ON p.slug = w.plan WHERE w.id = ANY(%s) AND
 p.monthly_emails = 0
 """
+# Behind the others, so that those do not wait with it.
+_LATER = "UPDATE automations_delivery SET due_at = onward_now() + interval '1 second' WHERE id = ANY(%s)"
 _HOLD = "UPDATE automations_delivery SET state = 'QUEUED', due_at = NULL, lease_until = NULL WHERE id = ANY(%s)"
 
 
@@ -58,6 +62,7 @@ class _Facts:
     without_mail: Collection[int]
     settled: Collection[tuple[int, str]]  # addresses about whose consent nobody is deciding at this moment
     over: Mapping[int, str]
+    may_end: Collection[int]  # runs that an event may end which nobody has routed yet
 
 
 def check(cursor: Any, jobs: Iterable[Job]) -> Checked:
@@ -69,7 +74,7 @@ def check(cursor: Any, jobs: Iterable[Job]) -> Checked:
     if not acting:
         return checked
     facts = _facts(cursor, acting)
-    held = []
+    held, later = list[int](), list[int]()
     for job in acting:
         verdict = _verdict(job, facts)
         if isinstance(verdict, Stopped):
@@ -79,8 +84,10 @@ def check(cursor: Any, jobs: Iterable[Job]) -> Checked:
         else:
             checked.put_off += 1
             held += [job.id] if verdict == "hold" else []
-    if held:
-        cursor.execute(_HOLD, [held])
+            later += [job.id] if verdict == "later" else []
+    for statement, ids in ((_HOLD, held), (_LATER, later)):
+        if ids:
+            cursor.execute(statement, [ids])
     return checked
 
 
@@ -90,6 +97,7 @@ def _facts(cursor: Any, jobs: list[Job]) -> _Facts:
     customers = dict(cursor.fetchall())
     mails = [job for job in jobs if job.envelope.customer_mail]
     addresses = {_address(job) for job in mails}
+    unfinished = [run for run in runs.values() if run["status"] in UNFINISHED]
     settled = share_addresses(addresses)  # before consent is read: what is decided later comes after the claim
     return _Facts(
         runs,
@@ -97,8 +105,16 @@ def _facts(cursor: Any, jobs: list[Job]) -> _Facts:
         silenced(cursor, addresses),
         _without_mail(cursor, {job.workspace_id for job in mails}),
         settled,
-        over([run_id for run_id, run in runs.items() if run["status"] in UNFINISHED]),
+        over([run["id"] for run in unfinished]),
+        may_end([_Run(*[run[name] for name in _Run._fields]) for run in unfinished]),
     )
+
+
+class _Run(NamedTuple):
+    id: int
+    version_id: int
+    workspace_id: int
+    customer_id: int | None
 
 
 def _address(job: Job) -> tuple[int, str]:
@@ -150,7 +166,7 @@ def _verdict(job: Job, facts: _Facts) -> Stopped | str:
         return "hold"
     stopped = _stop(job, run, facts)
     if stopped is None:
-        return "go"
+        return "later" if job.run_id in facts.may_end else "go"
     return _unsent(job, *stopped) if job.mode == "act" else _doubtful(job)
 
 

@@ -16,9 +16,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from automations.worker import delivery_check
-from automations.worker.claim import switch
 from automations.worker.envelopes import from_json
 from automations.worker.jobs import Job, Stopped
+from automations.worker.planner import switch
 from automations.worker.policy import Rules, Tries, may_repeat
 
 LEASE = 60  # seconds of the database's clock; renewed while a provider takes its time

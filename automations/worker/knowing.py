@@ -10,10 +10,10 @@ from django.db import connection
 
 from accounts.services.merged import survivors_of
 from automations.worker.batch import Listening, Occurrence
-from automations.worker.claim import without
 from automations.worker.copying import array, arrays
 from automations.worker.gates import Known, entry_key
 from automations.worker.hearing import Audience
+from automations.worker.planner import without
 from automations.worker.reading import Reader
 
 

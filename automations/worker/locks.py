@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from django.db import connection
 
-from automations.worker.claim import without
+from automations.worker.planner import without
 
 # The upper half of the 64-bit key says what is locked, the lower half which one.
 _SHARD = 0x0E01 << 40

@@ -19,8 +19,8 @@ from automations.services.inflight import follow_marks
 from automations.services.sweeps import run_sweeps
 from automations.worker import poison
 from automations.worker.advance import advance_batch
-from automations.worker.claim import switch
 from automations.worker.deliver import deliver_batch
+from automations.worker.planner import switch
 from automations.worker.plans import broken_versions
 from automations.worker.retrying import is_transient
 from automations.worker.route import route_batch

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from django.db import connection
 
-from automations.worker.claim import without
 from automations.worker.copying import array
+from automations.worker.planner import without
 
 # Without the switches the planner may read the whole queue for the join, however many events wait.
 _SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")

@@ -24,11 +24,11 @@ from automations.services.erasing import empty_records
 from automations.services.events import facts_of
 from automations.worker import at_once, bell, deciding, evaluations, exits, poison, queue, wake
 from automations.worker.batch import Listening, LiveRun, Occurrence
-from automations.worker.claim import without
 from automations.worker.copying import arrays
 from automations.worker.hearing import find_listening, names_of
 from automations.worker.knowing import know
 from automations.worker.locks import hold_shards, take_shards
+from automations.worker.planner import without
 from automations.worker.reading import Reader
 from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.runs import locked, looks_due, runs_of

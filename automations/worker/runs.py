@@ -10,8 +10,8 @@ from django.db import connection
 from automations.engine.plan import Plan
 from automations.services.jsontext import loads
 from automations.worker.batch import LiveRun
-from automations.worker.claim import without
 from automations.worker.copying import array
+from automations.worker.planner import without
 from automations.worker.plans import plans_for
 
 _COLUMNS = """r.id, r.workspace_id, r.automation_id, r.version_id, r.event_id, r.customer_id, r.subjects, r.status, r.parked_on,

@@ -19,9 +19,9 @@ from automations.services.events import IDS_UNDER_WAY
 from automations.services.jsontext import plain_text as dumps
 from automations.services.jsontext import plain_text_or_none as dumps_or_none
 from automations.worker.answers import encode, error_of
-from automations.worker.claim import without
 from automations.worker.copying import NULL, arrays, field, json_field, json_or_null, moment
 from automations.worker.envelopes import envelope_json
+from automations.worker.planner import without
 from automations.worker.policy import settled_state
 from automations.worker.since import settle_since
 

@@ -12,8 +12,8 @@ import logging
 from django.db import connection, transaction
 
 from automations.worker import bell
-from automations.worker.claim import without
 from automations.worker.locks import hold_shards
+from automations.worker.planner import without
 
 log = logging.getLogger(__name__)
 FIRST = 100_000  # events that the first look of a process goes back

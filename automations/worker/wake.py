@@ -11,8 +11,8 @@ from automations.engine.outcomes import Failed
 from automations.services.jsontext import dumps
 from automations.worker.answers import encode
 from automations.worker.batch import LiveRun, Occurrence
-from automations.worker.claim import without
 from automations.worker.copying import array
+from automations.worker.planner import without
 from automations.worker.reading import Reader
 
 SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin")

@@ -10,8 +10,8 @@ from django.db import connection, transaction
 from automations.models import SHARDS, Unrouted
 from automations.services.events import NewEvent, record_events, shard_of
 from automations.worker import locks
-from automations.worker.claim import without
 from automations.worker.locks import hold_shards, lock_exclusively, lock_shared, take_shards
+from automations.worker.planner import without
 from automations.worker.route import route_batch
 from tests.factories import make_workspace
 from tests.worker.racing import Racer, until_somebody_waits
@@ -229,5 +229,7 @@ def test_finding_busy_shards_does_not_read_what_waits(analysed):  # DESIGN 6, ea
         without(cursor, locks._SWITCHES, explain, [0, SHARDS, SHARDS, 16, 32, 0, 16, 8_000])
         plan = cursor.fetchone()[0][0]["Plan"]
         transaction.set_rollback(True)
-    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 1_000  # a tenth; some lead to what earlier tests left
+    assert (
+        plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 1_000
+    )  # a tenth; some lead to what earlier tests left
     assert plan["Actual Rows"] == 3

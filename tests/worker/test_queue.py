@@ -13,8 +13,8 @@ from automations.services.bulk import FEW
 from automations.services.entry import trigger_manually
 from automations.services.events import NewEvent, record_events, shard_of
 from automations.worker import queue, route
-from automations.worker.claim import without
 from automations.worker.locks import hold_shards
+from automations.worker.planner import without
 from automations.worker.route import route_batch
 from tests.factories import actor_of, make_customer, make_workspace, unique
 from tests.worker.living import happen

@@ -9,8 +9,8 @@ from automations.models import Entry
 from automations.services import entry
 from automations.services.cancel import end_runs
 from automations.worker import knowing
-from automations.worker.claim import without
 from automations.worker.copying import arrays
+from automations.worker.planner import without
 from tests.factories import make_customer, make_workspace
 from tests.worker.living import happen
 from tests.worker.routing import gate, occur, on, route_all, runs

@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from automations.models import Run
 from automations.worker import runs
-from automations.worker.claim import without
 from automations.worker.copying import array
+from automations.worker.planner import without
 from automations.worker.runs import locked, runs_of
 from tests.factories import make_customer, make_workspace
 from tests.worker.living import happen, live, settle

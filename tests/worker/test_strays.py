@@ -9,9 +9,9 @@ from django.db import connection, transaction
 
 from automations.models import Routed, Run, Unrouted
 from automations.worker import queue, strays
-from automations.worker.claim import without
 from automations.worker.locks import hold_shards
 from automations.worker.loop import _chores, one_pass
+from automations.worker.planner import without
 from automations.worker.strays import find_strays
 from tests.factories import make_customer, make_workspace
 from tests.worker.living import happen, settle

@@ -14,6 +14,7 @@ from automations.models import Automation, Run, SecondLook, StepLog
 from automations.worker import claim
 from automations.worker.advance import advance_batch
 from automations.worker.claim import due_workspaces
+from automations.worker.planner import switch
 from automations.worker.second_look import look_again
 from tests.factories import actor_of, make_customer, make_workspace
 from tests.worker.living import happen, live, settle
@@ -158,7 +159,7 @@ def test_the_claim_looks_up_each_wait_by_keys(waiting: Automation, customer: Cus
     set_clock("+2h")
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"ANALYZE automations_event, automations_run{statistics}")
-        claim.switch(cursor, claim._SWITCHES, "off")
+        switch(cursor, claim._SWITCHES, "off")
         cursor.execute("EXPLAIN " + claim._CLAIM, [[waiting.workspace_id], 500])
         plan = "\n".join(row[0] for row in cursor.fetchall())
     for table in ("automations_event", "automations_unrouted", "automations_secondlook", "automations_run"):
