@@ -24,7 +24,6 @@ from automations.worker.marks import obey_marks
 from automations.worker.plans import plans_for
 from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.stuck import stuck_ends
-from automations.worker.unheard import may_end
 
 log = logging.getLogger(__name__)
 ROUNDS = 8  # rounds of effects a turn (DESIGN 5.2)
@@ -109,8 +108,7 @@ def _transaction(take: Callable[[], list[RunState]], held: list[int]) -> int:
         if not runs:
             return 0
         left = poison.hold(held)
-        later = may_end(runs)
-        runs = [run for run in runs if run.id not in left and run.id not in later]
+        runs = [run for run in runs if run.id not in left]
         with stuck_ends():
             walks = _walk(runs)
     if left:

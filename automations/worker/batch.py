@@ -91,6 +91,7 @@ class LiveRun:
     end_reason: str | None = None  # set when this batch ends it
     woken_by: int | None = None  # the event that this batch wakes it with
     look_due: bool = False  # what it may have missed is still to be looked over, before anything wakes it
+    left_to_look: int | None = None  # the oldest event of this batch that the look has to consider as well
     # What a walk goes on from, beside what is above.
     seq: int = 0
     attempt: int = 0

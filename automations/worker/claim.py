@@ -13,7 +13,8 @@ from django.db import connection
 from automations.engine.run_state import RunState
 from automations.worker.answers import decode
 from automations.worker.planner import without
-from automations.worker.unheard import OLDEST, RECORDS, WAITS
+from automations.worker.plans import broken_versions
+from automations.worker.unheard import RECORDS, WAITS
 
 # The number that the routers give next, as it was when the turn began: a wait of this turn is looked over from there (second look).
 NEXT_NUMBER = "(SELECT last_value + is_called::int FROM automations_routed_number)"
@@ -23,13 +24,13 @@ _COLUMNS = (
     f"seq, attempt, entered_at, state::text, answer::text, started_at, steps_executed, lost, {_SINCE}"
 )
 # A wait times out when all that happened in its time has been heard: after the second look for it, and when no event of its name that
-# occurred before is still to be routed, as after an hour in which nobody worked.
+# occurred before is still to be routed, as after an hour in which nobody worked. No look comes for a version that cannot be compiled here.
 _HEARD = f"""
 (r.parked_on IS DISTINCT FROM 'event' OR (
-    (SELECT true FROM automations_secondlook l WHERE l.run_id = r.id LIMIT 1) IS NULL
+    ((SELECT true FROM automations_secondlook l WHERE l.run_id = r.id LIMIT 1) IS NULL OR r.version_id = ANY(%s::bigint[]))
     AND (SELECT true FROM ({RECORDS.format(customer="r.customer_id")}) c(id) CROSS JOIN LATERAL (
         SELECT FROM automations_event e WHERE e.workspace_id = r.workspace_id AND e.customer_id = c.id
-            AND e.id >= ({OLDEST}) AND e.name = r.wait_name AND e.occurred_at <= r.due_at AND {WAITS} LIMIT 1) unheard
+            AND e.name = r.wait_name AND e.occurred_at <= r.due_at AND {WAITS} LIMIT 1) unheard
         LIMIT 1) IS NULL))
 """
 # Runs that a dead worker held are left out here; they are claimed one at a time (poison).
@@ -89,7 +90,7 @@ def claim(limit: int) -> list[RunState]:
     share = max(1, -(-limit // len(workspaces)))
     with connection.cursor() as cursor:
         # the partial index, also before the first ANALYZE (PERFORMANCE, anchors 4)
-        without(cursor, _SWITCHES, _CLAIM, [workspaces, share])
+        without(cursor, _SWITCHES, _CLAIM, [workspaces, broken_versions(), share])
         rows = cursor.fetchall()
     if not rows:
         due_workspaces.forget()
@@ -98,12 +99,12 @@ def claim(limit: int) -> list[RunState]:
 
 def claim_these(ids: Sequence[int]) -> list[RunState]:
     """Those of `ids` that are still due and free: the halves of a batch that failed."""
-    return _fetch(_CLAIM_THESE, [list(ids)])
+    return _fetch(_CLAIM_THESE, [list(ids), broken_versions()])
 
 
 def claim_suspect() -> list[RunState]:
     """One run that a worker died with, alone (DESIGN 5.2, poison)."""
-    return _fetch(_CLAIM_SUSPECT, [])
+    return _fetch(_CLAIM_SUSPECT, [broken_versions()])
 
 
 def read(ids: Sequence[int]) -> list[RunState]:

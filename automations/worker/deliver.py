@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
 
@@ -45,10 +45,11 @@ def deliver_batch(limit: int = BATCH, kinds: Sequence[str] | None = None, thread
 
 
 def _in_turn(limit: int, kinds: Sequence[str] | None) -> int:
-    done = 0
+    done, later = 0, set[int]()
     while done < limit:
-        taken = take(1, kinds)
-        if not taken.jobs and not taken.stopped:
+        taken = take(1, kinds, passing_by=later)
+        later.update(taken.later)
+        if not (taken.jobs or taken.stopped or taken.later):
             break
         for job in taken.jobs:
             act(job)
@@ -58,21 +59,26 @@ def _in_turn(limit: int, kinds: Sequence[str] | None) -> int:
 
 
 class Taken(NamedTuple):
-    """The jobs that are to be done, how many were set aside, and whether these must end before more is taken."""
+    """The jobs that are to be done, how many were set aside, whether these must end before more is taken, and which were found that
+    wait for routers."""
 
     jobs: list[Job]
     stopped: int
     last: bool
+    later: list[int]
 
 
-def take(limit: int, kinds: Sequence[str] | None, beside: bool = False) -> Taken:
-    """Claim up to `limit`, render and store what is new, and settle what must not be sent. `beside`: others are under way."""
-    claimed = retrying(lambda: delivery_claim.claim(limit, kinds, beside))
+def take(
+    limit: int, kinds: Sequence[str] | None, beside: bool = False, passing_by: Collection[int] = frozenset()
+) -> Taken:
+    """Claim up to `limit`, render and store what is new, and settle what must not be sent. `beside`: others are under way.
+    `passing_by`: none of these."""
+    claimed = retrying(lambda: delivery_claim.claim(limit, kinds, beside, passing_by))
     stopped = settle_stopped(claimed.stopped)
     if claimed.jobs:
         _complete(claimed.jobs)
         _prepare_bytes(claimed.jobs)
-    return Taken(claimed.jobs, stopped, claimed.last)
+    return Taken(claimed.jobs, stopped, claimed.last, claimed.later)
 
 
 class _Batch:
@@ -82,6 +88,7 @@ class _Batch:
         self.left, self.kinds, self.threads = limit, kinds, threads
         self.under_way: dict[Future[None], Job] = {}
         self.done = 0
+        self.later: set[int] = set()
 
     def run(self) -> int:
         pool = ThreadPoolExecutor(self.threads, thread_name_prefix="deliver")
@@ -99,14 +106,15 @@ class _Batch:
         free = min(self.threads - len(self.under_way), self.left)
         if free <= 0 or (self.under_way and free < self.threads // 2):
             return False
-        taken = take(free, self.kinds, bool(self.under_way))
+        taken = take(free, self.kinds, bool(self.under_way), self.later)
+        self.later.update(taken.later)
         self.left -= len(taken.jobs) + taken.stopped
         self.done += taken.stopped
         for job in taken.jobs:
             self.under_way[pool.submit(_in_thread, job)] = job
         if taken.last:
             self.left = 0
-        return bool(taken.jobs or taken.stopped)
+        return bool(taken.jobs or taken.stopped or taken.later)
 
     def _finished(self) -> list[Job]:
         """The jobs that came to an end, as soon as there is one; meanwhile the leases of all are renewed."""

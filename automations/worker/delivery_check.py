@@ -18,6 +18,7 @@ from automations.engine.states import UNFINISHED
 from automations.worker.delivery_exits import over
 from automations.worker.jobs import Job, Stopped, gone
 from automations.worker.locks import try_lock_shared
+from automations.worker.losses import record_losses
 from automations.worker.policy import LOST_LIMIT
 from automations.worker.unheard import may_end
 
@@ -40,18 +41,16 @@ _WITHOUT_MAIL = """
 SELECT w.id FROM accounts_workspace w JOIN accounts_plan p ON p.slug = w.plan WHERE w.id = ANY(%s) AND
 p.monthly_emails = 0
 """
-# Behind the others, so that those do not wait with it.
-_LATER = "UPDATE automations_delivery SET due_at = onward_now() + interval '1 second' WHERE id = ANY(%s)"
 _HOLD = "UPDATE automations_delivery SET state = 'QUEUED', due_at = NULL, lease_until = NULL WHERE id = ANY(%s)"
 
 
 @dataclass(slots=True)
 class Checked:
-    """`go` may be sent or read back; `stopped` must not be; the rest waits."""
+    """`go` may be sent or read back; `stopped` must not be; `later` waits for routers; the rest waits too."""
 
     go: list[Job] = field(default_factory=list)
     stopped: list[Stopped] = field(default_factory=list)
-    put_off: int = 0
+    later: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +73,20 @@ def check(cursor: Any, jobs: Iterable[Job]) -> Checked:
     if not acting:
         return checked
     facts = _facts(cursor, acting)
-    held, later = list[int](), list[int]()
+    held = list[Job]()
     for job in acting:
         verdict = _verdict(job, facts)
         if isinstance(verdict, Stopped):
             checked.stopped.append(verdict)
         elif verdict == "go":
             checked.go.append(job)
-        else:
-            checked.put_off += 1
-            held += [job.id] if verdict == "hold" else []
-            later += [job.id] if verdict == "later" else []
-    for statement, ids in ((_HOLD, held), (_LATER, later)):
-        if ids:
-            cursor.execute(statement, [ids])
+        elif verdict == "hold":
+            held.append(job)
+        elif verdict == "later":
+            checked.later.append(job.id)
+    if held:
+        record_losses(cursor, held)
+        cursor.execute(_HOLD, [[job.id for job in held]])
     return checked
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from automations.worker import delivery_check
 from automations.worker.envelopes import from_json
 from automations.worker.jobs import Job, Stopped
+from automations.worker.losses import record_losses
 from automations.worker.planner import switch
 from automations.worker.policy import Rules, Tries, may_repeat
 
@@ -34,7 +35,7 @@ SELECT {_COLUMNS} FROM (
     SELECT d.* FROM unnest(%s::bigint[]) AS w(id) CROSS JOIN LATERAL (
         SELECT * FROM automations_delivery
         WHERE workspace_id = w.id AND due_at <= onward_now() AND (state <> 'SENDING' OR lease_until < clock_timestamp())
-          AND (%s::text[] IS NULL OR kind = ANY(%s))
+          AND (%s::text[] IS NULL OR kind = ANY(%s)) AND id <> ALL(%s)
         ORDER BY due_at LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
     ) d
 ) d
@@ -55,12 +56,7 @@ interval '1 second',
 FROM unnest(%s::bigint[], %s::bool[]) AS u(id, acts) WHERE d.id = u.id
 RETURNING d.id, d.fence, d.attempts, d.first_attempt_at, d.unknown_since
 """
-_LOST = """
-INSERT INTO automations_deliveryattempt (workspace_id, delivery_id, number, fence, outcome, request_sha256, at,
-started_at) SELECT workspace_id, id, attempts, fence, 'lost', request_sha256, onward_now(), coalesce(sending_at,
-clock_timestamp()) FROM automations_delivery WHERE id = ANY(%s) ON CONFLICT DO NOTHING
-"""
-# What has ended; a loss that is only seen now is counted beside it, and written when the delivery is taken over: its owner may live.
+# What has ended; a loss that is only seen now is counted beside it (`losses`).
 _TRIES = """
 SELECT delivery_id, count(*) FILTER (WHERE outcome = 'failed'), count(*) FILTER (WHERE outcome = 'unknown'),
     count(*) FILTER (WHERE outcome = 'lost' AND request_sha256 <> ''), count(*) FILTER (WHERE outcome = 'lost'),
@@ -75,12 +71,13 @@ GROUP BY delivery_id
 class Claimed:
     """What one claim took: jobs to be done, and deliveries that are not to be sent any more. `put_off`: found, but held by
     somebody else or left for later; 0 of everything means that nothing is due. `last`: what is under way must end before more is
-    taken, because there is a suspect that waits for it, or among it."""
+    taken, because there is a suspect that waits for it, or among it. `later`: those found that wait for routers."""
 
     jobs: list[Job] = field(default_factory=list)
     stopped: list[Stopped] = field(default_factory=list)
     put_off: int = 0
     last: bool = False
+    later: list[int] = field(default_factory=list)
 
 
 class _DueWorkspaces:
@@ -122,23 +119,25 @@ def lease() -> float:
     return float(getattr(settings, "ONWARD_LEASE_SECONDS", LEASE))
 
 
-def claim(limit: int, kinds: Sequence[str] | None = None, beside: bool = False) -> Claimed:
+def claim(
+    limit: int, kinds: Sequence[str] | None = None, beside: bool = False, passing_by: Collection[int] = ()
+) -> Claimed:
     """Up to `limit` deliveries, each taken by a lease and a raised fence, or set aside because it must not be sent. `beside`: others are
-    under way in this process, and should not share the fate of one that may end it."""
+    under way in this process, and should not share the fate of one that may end it. `passing_by`: not these."""
     for _turn in range(_workspaces.turns(limit)):
-        claimed = _claim(limit, kinds, beside)
+        claimed = _claim(limit, kinds, beside, passing_by)
         if claimed.jobs or claimed.stopped or claimed.put_off:
             return claimed
     # The list is up to a second old.
-    return _claim(limit, kinds, beside) if _workspaces.forget() else Claimed()
+    return _claim(limit, kinds, beside, passing_by) if _workspaces.forget() else Claimed()
 
 
-def _claim(limit: int, kinds: Sequence[str] | None, beside: bool) -> Claimed:
+def _claim(limit: int, kinds: Sequence[str] | None, beside: bool, passing_by: Collection[int]) -> Claimed:
     workspaces = _workspaces.take(limit)
     if not workspaces:
         return Claimed()
     with transaction.atomic(), connection.cursor() as cursor:
-        rows = _due(cursor, workspaces, max(1, limit // len(workspaces)), kinds)
+        rows = _due(cursor, workspaces, max(1, limit // len(workspaces)), kinds, passing_by)
         if not rows:
             return Claimed()
         jobs = [_job(row) for row in rows]
@@ -146,9 +145,7 @@ def _claim(limit: int, kinds: Sequence[str] | None, beside: bool) -> Claimed:
         for job in jobs:
             job.mode = _mode(job)
         claimed = _some(cursor, jobs, beside)
-        over = [job.id for job in [*claimed.jobs, *(item.job for item in claimed.stopped)] if job.lost]
-        if over:
-            cursor.execute(_LOST, [over])
+        record_losses(cursor, claimed.jobs)
         _take(cursor, claimed.jobs)
     return claimed
 
@@ -164,23 +161,26 @@ def _some(cursor: Any, jobs: list[Job], beside: bool) -> Claimed:
     others = [job for job in jobs if not job.suspect()]
     alone = [[job] for job in jobs if job.suspect()]
     groups = [others] if beside else [*alone, others] if _Turn.suspects_first else [others, *alone]
-    going, stopped = list[Job](), list[Stopped]()
+    going, stopped, later = list[Job](), list[Stopped](), list[int]()
     for group in groups:
         checked = delivery_check.check(cursor, group)
         stopped += checked.stopped
+        later += checked.later
         if going := checked.go:
             break
     suspect = any(job.suspect() for job in going)
     if not beside and going:
         _Turn.suspects_first = not suspect
     last = bool(alone) if beside else suspect and going[0].mode == "recover"
-    return Claimed(going, stopped, len(jobs) - len(going) - len(stopped), last)
+    return Claimed(going, stopped, len(jobs) - len(going) - len(stopped), last, later)
 
 
-def _due(cursor: Any, workspaces: list[int], share: int, kinds: Sequence[str] | None) -> list[dict[str, Any]]:
+def _due(
+    cursor: Any, workspaces: list[int], share: int, kinds: Sequence[str] | None, passing_by: Collection[int]
+) -> list[dict[str, Any]]:
     names = None if kinds is None else list(kinds)
     switch(cursor, ("enable_sort", "enable_bitmapscan"), "off")  # the partial index, also before the first ANALYZE
-    cursor.execute(_CLAIM, [workspaces, names, names, share])
+    cursor.execute(_CLAIM, [workspaces, names, names, list(passing_by), share])
     columns = [column.name for column in cursor.description]
     rows = [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
     switch(cursor, ("enable_sort", "enable_bitmapscan"), "on")

@@ -33,6 +33,11 @@ def is_transient(error: BaseException) -> bool:
     return code in TRANSIENT or (code is None and isinstance(error, _SURROUNDINGS))
 
 
+def is_too_long(error: BaseException) -> bool:
+    """Whether the server broke a statement off because it took longer than a session's may (`config.database`): less may do."""
+    return sqlstate(error) == "57014"
+
+
 def is_surroundings(error: BaseException) -> bool:
     """Whether the server or the way to it is at fault (away, full, out of time or memory, read-only, its tables those of another
     release), never the rows at hand: nothing may be failed for it, it is waited out."""

@@ -31,7 +31,7 @@ from automations.worker.locks import hold_shards, take_shards
 from automations.worker.planner import without
 from automations.worker.reading import Reader
 from automations.worker.retrying import is_surroundings, retrying
-from automations.worker.runs import locked, looks_due, runs_of
+from automations.worker.runs import leave_to_looks, locked, looks_due, runs_of
 from automations.worker.stuck import stuck_ends
 
 log = logging.getLogger(__name__)
@@ -218,7 +218,9 @@ def _end_and_wake(occurrence: Occurrence, runs: Sequence[LiveRun], entries: Entr
             continue
         if exits.touches(run, occurrence):
             _end_by(run, occurrence, entries)
-        if not run.look_due and wake.wakes(run, occurrence, reader):
+        if run.look_due and wake.waits_for(run, occurrence):
+            run.left_to_look = min(run.left_to_look or occurrence.facts.id, occurrence.facts.id)
+        elif not run.look_due and wake.wakes(run, occurrence, reader):
             run.woken_by = occurrence.facts.id
 
 
@@ -285,6 +287,7 @@ def _write(runs: Collection[LiveRun]) -> None:
     for reason in sorted({run.end_reason for run in runs if run.end_reason is not None}):
         end_runs([run.id for run in runs if run.end_reason == reason], reason=reason)
     _write_goals([run for run in runs if run.goal_reached_at is not None])
+    leave_to_looks({run.id: run.left_to_look for run in runs if run.left_to_look is not None})
 
 
 def _write_goals(runs: Sequence[LiveRun]) -> None:

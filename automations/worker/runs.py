@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.db import connection
@@ -28,6 +28,10 @@ where r.mode = 'live' and (r.ended_at is null or r.goal_reached_at is null and r
 _SWITCHES = ("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin")
 _LOCKED = f"select {_COLUMNS} from automations_run r where r.id = any(%s) order by r.id for no key update"
 
+_LEAVE = """
+update automations_secondlook l set since = least(l.since, v.event - 1) from unnest(%s::bigint[], %s::bigint[]) v (run, event)
+where l.run_id = v.run
+"""
 _LOOKS_DUE = "select run_id from automations_secondlook where run_id = any(%s)"
 
 
@@ -63,6 +67,14 @@ def looks_due(ids: Collection[int]) -> set[int]:
     with connection.cursor() as cursor:
         cursor.execute(_LOOKS_DUE, [list(ids)])
         return {row[0] for row in cursor.fetchall()}
+
+
+def leave_to_looks(events: Mapping[int, int]) -> None:
+    """Have the looks that are due at these locked runs begin no later than with these events: whatever their ids, a router has passed
+    them by."""
+    if events:
+        with connection.cursor() as cursor:
+            cursor.execute(_LEAVE, [list(events), list(events.values())])
 
 
 def _run(row: Sequence[Any], plan: Plan) -> LiveRun:

@@ -27,7 +27,7 @@ from automations.worker import bell, wake
 from automations.worker.batch import LiveRun, Occurrence
 from automations.worker.locks import hold_shards
 from automations.worker.reading import Reader
-from automations.worker.retrying import is_surroundings, retrying
+from automations.worker.retrying import is_surroundings, is_too_long, retrying
 from automations.worker.runs import locked
 from automations.worker.zones import zones_of
 
@@ -88,7 +88,7 @@ def _batch(ids: Sequence[int]) -> int:
     try:
         return retrying(lambda: _look(ids, held))
     except Exception as error:  # whatever a filter, a root or a constraint raised must not stop the others (ERR-11)
-        if is_surroundings(error) or not held:
+        if not held or (is_surroundings(error) and not (len(ids) > 1 and is_too_long(error))):
             raise
         log.exception("looking again at %s runs failed", len(held))
         if len(ids) == 1:

@@ -22,6 +22,7 @@ from automations.services.jsontext import plain_text
 from automations.worker.answers import encode, error_of
 from automations.worker.bell import ring
 from automations.worker.jobs import Job, Stopped
+from automations.worker.losses import record_losses
 from automations.worker.policy import Verdict, judge, read_back
 from automations.worker.retrying import is_transient, retrying
 from automations.worker.settle_runs import Settled, lock_runs, tell_runs
@@ -181,6 +182,7 @@ def _write(cursor: Any, entries: Sequence[_Entry], runs: dict[int, Any]) -> list
     )
     mine = {row[0] for row in cursor.fetchall()}
     kept = [entry for entry in entries if entry.job.id in mine]
+    record_losses(cursor, [entry.job for entry in kept if not entry.acted])
     acted = [entry for entry in kept if entry.acted]
     if acted:
         errors = [plain_text(entry.error) if entry.error else None for entry in acted]

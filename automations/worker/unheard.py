@@ -1,13 +1,13 @@
-"""Events that are recorded and that no router has taken up yet, asked for before a run goes on (DESIGN 5.1, exits; RELIABILITY 35).
+"""Events that are recorded and that no router has taken up yet, asked for before something is sent (DESIGN 5.1, exits; RELIABILITY 35).
 
-Routers may be behind: after an hour in which nobody worked, or for a moment. If a run went on meanwhile, whether somebody who has left
-in time still gets the reminder would be decided by which worker comes first. So a run, and what it would send, waits until the events of
-its customer that may end it have been routed. Exits that look at live objects are judged before every step in any case.
+Routers may be behind: after an hour in which nobody worked, or for a moment. Whether somebody who has left in time still gets the reminder
+would be decided by which worker comes first. So what a run would send waits until the events of its customer that may end the run have
+been routed: those that there are when it is first asked for, so that it waits for no stream of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from django.db import connection
@@ -23,22 +23,34 @@ OLDEST = """
 SELECT min(first.event_id) FROM generate_series(0, 63) AS s(shard) CROSS JOIN LATERAL
     (SELECT event_id FROM automations_unrouted WHERE shard = s.shard ORDER BY event_id LIMIT 1) first
 """
-#: A person's records: what was merged into one has events of its own.
-RECORDS = "SELECT {customer} UNION ALL SELECT id FROM accounts_customer WHERE merged_into_id = {customer}"
-#: Whether event `e` still waits for a router, as a look by the key of the queue.
-WAITS = "(SELECT true FROM automations_unrouted u WHERE u.shard = e.shard AND u.event_id = e.id LIMIT 1)"
-_SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan")
-_ENDING = f"""
-SELECT r.id, e.name FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[]) AS r(id, workspace_id, customer_id)
-CROSS JOIN LATERAL ({RECORDS.format(customer="r.customer_id")}) c(id)
-CROSS JOIN LATERAL (
-    SELECT name FROM automations_event e WHERE e.workspace_id = r.workspace_id AND e.customer_id = c.id AND e.id >= ({OLDEST})
-        AND e.name = ANY(%s::text[]) AND {WAITS} OFFSET 0) e
+#: A person's records: what was merged into one, directly or by way of others, has events of its own.
+RECORDS = """
+WITH RECURSIVE record(id) AS (SELECT {customer} UNION SELECT c.id FROM record m JOIN accounts_customer c ON c.merged_into_id = m.id)
+SELECT id FROM record
 """
+#: Whether event `e` of record `c` still waits for a router: from the oldest that waits, by the index of a customer's events and by no
+#: other, and by the key of the queue.
+WAITS = f"""
+(e.customer_id, e.id) >= (c.id, ({OLDEST}))
+    AND (SELECT true FROM automations_unrouted u WHERE u.shard = e.shard AND u.event_id = e.id LIMIT 1)
+"""
+_SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "enable_sort")
+_NEWEST = "SELECT last_value FROM automations_event_id_seq"
+_WAITING = f"""
+SELECT p.workspace_id, p.id, n.name, min(e.id) FROM unnest(%s::bigint[], %s::bigint[]) AS p(workspace_id, id)
+CROSS JOIN LATERAL ({RECORDS.format(customer="p.id")}) c(id) CROSS JOIN unnest(%s::text[]) AS n(name)
+CROSS JOIN LATERAL (
+    SELECT e.id FROM automations_event e WHERE e.workspace_id = p.workspace_id AND e.customer_id = c.id AND e.name = n.name AND {WAITS}
+    ORDER BY e.customer_id, e.id LIMIT 1) e
+GROUP BY 1, 2, 3
+"""
+#: Up to which event each run has to be heard out; of those that wait at this time.
+_upto: dict[int, int] = {}
+_MOST = 10_000
 
 
-class Going(Protocol):
-    """A run that is about to go on."""
+class Sending(Protocol):
+    """A run for which something is about to be sent."""
 
     @property
     def id(self) -> int: ...
@@ -50,7 +62,7 @@ class Going(Protocol):
     def customer_id(self) -> int | None: ...
 
 
-def may_end(runs: Iterable[Going]) -> set[int]:
+def may_end(runs: Iterable[Sending]) -> set[int]:
     """Ids of those of these runs for whose customer an event is still to be routed that an exit or an ending goal of theirs names."""
     concerned = [run for run in runs if run.customer_id is not None]
     plans = plans_for({run.version_id for run in concerned})
@@ -58,13 +70,34 @@ def may_end(runs: Iterable[Going]) -> set[int]:
     concerned = [run for run in concerned if names.get(run.version_id)]
     if not concerned:
         return set()
-    columns = [array([getattr(run, name) for run in concerned]) for name in ("id", "workspace_id", "customer_id")]
-    wanted = sorted(frozenset().union(*(names[run.version_id] for run in concerned)))
+    oldest, newest = _waiting(concerned, frozenset().union(*(names[run.version_id] for run in concerned)))
+    found = set()
+    for run in concerned:
+        waiting = [oldest.get((run.workspace_id, run.customer_id, name)) for name in names[run.version_id]]
+        if any(id is not None and id <= _upto.get(run.id, newest) for id in waiting):
+            found.add(run.id)
+    _remember({run.id for run in concerned}, found, newest)
+    return found
+
+
+def _waiting(runs: Collection[Sending], names: Collection[str]) -> tuple[dict[tuple[int, int | None, str], int], int]:
+    """The oldest event that waits, by customer and name; and the newest event there is."""
+    pairs = sorted({(run.workspace_id, run.customer_id or 0) for run in runs})
     with connection.cursor() as cursor:
-        without(cursor, _SWITCHES, _ENDING, [*columns, wanted])
-        found = cursor.fetchall()
-    versions = {run.id: run.version_id for run in concerned}
-    return {id for id, name in found if name in names[versions[id]]}
+        cursor.execute(_NEWEST)
+        newest = cursor.fetchone()[0]
+        parameters = [array([pair[0] for pair in pairs]), array([pair[1] for pair in pairs]), sorted(names)]
+        without(cursor, _SWITCHES, _WAITING, parameters)
+        return {row[:3]: row[3] for row in cursor.fetchall()}, newest
+
+
+def _remember(asked: set[int], waiting: set[int], newest: int) -> None:
+    if len(_upto) > _MOST:
+        _upto.clear()
+    for id in asked - waiting:
+        _upto.pop(id, None)
+    for id in waiting:
+        _upto.setdefault(id, newest)
 
 
 def _ending_names(plan: Plan) -> frozenset[str]:

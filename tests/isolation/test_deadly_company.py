@@ -167,8 +167,8 @@ def test_suspects_are_taken_one_by_one_and_the_others_go_on(acts: Path, monkeypa
     taken: list[list[bool]] = []
     claim = delivery_claim.claim
 
-    def look(limit: int, kinds: Any, beside: bool) -> Any:
-        claimed = claim(limit, kinds, beside)
+    def look(limit: int, kinds: Any, beside: bool, passing_by: Any) -> Any:
+        claimed = claim(limit, kinds, beside, passing_by)
         taken.append([job.suspect() for job in claimed.jobs])
         assert not (beside and any(taken[-1]))
         return claimed

@@ -24,7 +24,7 @@ def test_a_claim_takes_a_lease_and_raises_the_fence(provider: Provider) -> None:
     delivery.refresh_from_db()
     assert (delivery.state, delivery.fence, delivery.attempts, job.fence) == ("SENDING", 1, 1, 1)
     assert delivery.request_sha256  # the bytes are kept before the act
-    assert deliver.take(5, None) == ([], 0, False)  # nobody else gets it
+    assert deliver.take(5, None) == ([], 0, False, [])  # nobody else gets it
     with connection.cursor() as cursor:
         cursor.execute("SELECT lease_until - clock_timestamp() FROM automations_delivery WHERE id = %s", [delivery.pk])
         assert 55 < cursor.fetchone()[0].total_seconds() <= 60

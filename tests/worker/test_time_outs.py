@@ -11,10 +11,11 @@ from accounts.clock import set_clock
 from accounts.models import Customer, Workspace
 from accounts.services.lifecycle import merge_customers
 from automations.models import Automation, Run, SecondLook, StepLog
-from automations.worker import claim
+from automations.worker import claim, plans
 from automations.worker.advance import advance_batch
 from automations.worker.claim import due_workspaces
 from automations.worker.planner import switch
+from automations.worker.run import walk_through
 from automations.worker.second_look import look_again
 from tests.factories import actor_of, make_customer, make_workspace
 from tests.worker.living import happen, live, settle
@@ -72,7 +73,7 @@ def test_what_was_recorded_in_time_is_routed_first(waiting: Automation, customer
 def test_without_that_the_event_would_have_come_for_nothing(
     waiting: Automation, customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claim, "_CLAIM", claim._CLAIM.replace(claim._HEARD, "true"))
+    monkeypatch.setattr(claim, "_CLAIM", claim._CLAIM.replace(claim._HEARD, "%s::bigint[] IS NOT NULL"))
     set_clock("+30m")
     happen(customer, "ping")
     set_clock("+2h")
@@ -142,6 +143,42 @@ def test_an_event_of_a_record_that_was_merged_since_counts(
     assert outcome(waiting) == "event"
 
 
+def test_an_event_of_a_chain_of_merged_records_counts(
+    waiting: Automation, customer: Customer, workspace: Workspace
+) -> None:
+    older, between = make_customer(workspace), make_customer(workspace)
+    happen(older, "ping")
+    for source, into in ((older, between), (between, customer)):
+        merge_customers(actor=actor_of(workspace), source_id=source.pk, into_id=into.pk)
+    set_clock("+2h")
+    assert not timed_out(waiting)
+    settle()
+    assert outcome(waiting) == "event"
+
+
+def test_a_wait_whose_version_cannot_be_compiled_ends(
+    workspace: Workspace, customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No look comes for it, so that none is waited for; and going through time comes to an end."""
+    automation = live(workspace, WAIT)
+    happen(customer)
+    route_all()
+    due_workspaces.forget()
+    advance_batch()
+    assert SecondLook.objects.count() == 1
+    plans.forget_plans()
+
+    def broken(_definition: Any) -> Any:
+        raise LookupError("no such action here")
+
+    monkeypatch.setattr(plans, "read_plan", broken)
+    try:
+        walk_through("+3h")
+    finally:
+        plans.forget_plans()
+    assert Run.objects.get(automation=automation).status == "FAILED"
+
+
 def test_a_wait_of_nobody_in_particular_times_out(workspace: Workspace) -> None:
     automation = live(workspace, "trigger: {type: schedule, interval: 3h}\n" + WAIT)
     set_clock("+181m")
@@ -160,8 +197,9 @@ def test_the_claim_looks_up_each_wait_by_keys(waiting: Automation, customer: Cus
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(f"ANALYZE automations_event, automations_run{statistics}")
         switch(cursor, claim._SWITCHES, "off")
-        cursor.execute("EXPLAIN " + claim._CLAIM, [[waiting.workspace_id], 500])
+        cursor.execute("EXPLAIN " + claim._CLAIM, [[waiting.workspace_id], [], 500])
         plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "using event_of_customer on automations_event" in plan, plan
     for table in ("automations_event", "automations_unrouted", "automations_secondlook", "automations_run"):
         assert f"Seq Scan on {table}" not in plan, plan
     assert "hashed" not in plan
