@@ -29,6 +29,12 @@ with recursive way (place, id, steps) as (
 )
 select place, id from way order by place, id
 """
+#: The ids of a record, given by an expression, and of all that led to it, within another statement and for each of its rows. What is
+#: known already is not followed again, so that it needs no bound.
+RECORDS = """
+with recursive record (id) as (select {customer} union select c.id from record m join accounts_customer c on c.merged_into_id = m.id)
+select id from record
+"""
 
 
 def survivors_of(ids: Collection[int]) -> dict[int, int]:

@@ -25,7 +25,6 @@ from automations.services import run_rows
 from automations.worker import bell, store
 from automations.worker.advance import Size, context_of, walk_all, walks_of
 from automations.worker.batch import LiveRun, Occurrence
-from automations.worker.claim import NEXT_NUMBER
 from automations.worker.marks import covered
 from automations.worker.since import settle_since
 
@@ -46,8 +45,7 @@ def walk(runs: Sequence[LiveRun], occurrences: Sequence[Occurrence], now: dateti
     if not runs:
         return
     started = time.monotonic()
-    since = _next_number()
-    walks = walks_of([_state(run, now, since) for run in runs], now)
+    walks = walks_of([_state(run, now) for run in runs], now)
     walk_all(walks, context_of(walks, now, _triggers(runs, occurrences)))
     settle_since(walks)
     pairs = [(run, walk.run) for run, walk in zip(runs, walks, strict=True)]
@@ -66,14 +64,8 @@ def _triggers(runs: Sequence[LiveRun], occurrences: Sequence[Occurrence]) -> dic
     return {item.facts.id: item.facts.trigger for item in occurrences if item.facts.id in starting}
 
 
-def _next_number() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(f"select {NEXT_NUMBER}")
-        return int(cursor.fetchone()[0])
-
-
-def _state(run: LiveRun, now: datetime, since: int) -> RunState:
-    """As a claim would read it."""
+def _state(run: LiveRun, now: datetime) -> RunState:
+    """As a claim would read it. From where on its waits count is told by its event alone, which has its number."""
     return RunState(
         id=run.id,
         workspace_id=run.workspace_id,
@@ -90,7 +82,6 @@ def _state(run: LiveRun, now: datetime, since: int) -> RunState:
         entered_at=run.entered_at,
         state=json.loads(run.stored) if run.stored else {},
         answer=None if run.woken_by is None else {"event": run.woken_by},
-        wait_since=since,
         begun_by=run.event_id if run.woken_by is None else run.woken_by,
         steps_executed=run.steps_executed,
         claimed_seq=run.seq,

@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 from django.db import connection
 
+from accounts.services.merged import RECORDS
 from automations.engine.run_state import RunState
 from automations.worker.answers import decode
 from automations.worker.planner import without
 from automations.worker.plans import broken_versions
-from automations.worker.unheard import RECORDS, WAITS
+from automations.worker.unheard import WAITS
 
 # The number that the routers give next, as it was when the turn began: a wait of this turn is looked over from there (second look).
 NEXT_NUMBER = "(SELECT last_value + is_called::int FROM automations_routed_number)"
@@ -145,11 +146,5 @@ def _state(row: Sequence[Any]) -> RunState:
         wait_since=row[20],
     )
     run.claimed_seq = run.seq
-    run.begun_by = run.event_id if run.seq == 0 else _waker(answer)
+    run.begun_by = run.event_id if run.seq == 0 else (answer or {}).get("event")
     return run
-
-
-def _waker(answer: Any) -> int | None:
-    """The event that woke the run, if one did."""
-    found = answer.get("event") if isinstance(answer, dict) else None
-    return found if isinstance(found, int) else None

@@ -52,7 +52,7 @@ class Job:
     def suspect(self) -> bool:
         """Whether workers died over it so that it is taken alone: one while its bytes were made, or two in the act, which takes longer
         and so is met more often by a death that it has not caused (RELIABILITY 26). One that a worker has outlived since is none."""
-        return self.mode != "read_back" and self.tries.in_a_row > (self.mode == "recover")
+        return self.mode != "read_back" and self.tries.in_a_row > (1 if self.mode == "recover" else 0)
 
     def unsure(self) -> Unsure:
         """What its action says about an outcome that nobody can tell, after those tries that have ended."""

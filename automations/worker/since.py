@@ -21,14 +21,17 @@ _NUMBERS = "SELECT event_id, number FROM automations_routed WHERE event_id = ANY
 def settle_since(walks: Sequence[Walk]) -> None:
     """Set `wait_since` of these walked runs, before their rows are written; their events have got their numbers, but for those that
     were routed before there were any."""
-    acting = [walk.run for walk in walks if _acts_on(walk)]
+    acting = []
+    for walk in walks:
+        if _acts_on(walk):
+            acting.append(walk.run)
+        else:
+            walk.run.wait_since = None
     begun = {run.begun_by for run in acting if run.begun_by is not None}
     numbers = _numbers(begun) if begun else {}
-    for walk in walks:
-        if not _acts_on(walk):
-            walk.run.wait_since = None
-        elif walk.run.begun_by in numbers:
-            walk.run.wait_since = numbers[walk.run.begun_by] + 1
+    for run in acting:
+        if run.begun_by in numbers:
+            run.wait_since = numbers[run.begun_by] + 1
 
 
 def _acts_on(walk: Walk) -> bool:

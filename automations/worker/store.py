@@ -87,7 +87,7 @@ def _log_line(row: Record, workspace: int) -> str:
     return (
         f"{row.run_id}\t{row.seq}\t{row.attempt}\t{workspace}\t{_names(row.step, row.type, row.status, row.port)}\t"
         f"{started}\t{ended}\t{json_or_null(row.input)}\t{json_or_null(row.output)}\t"
-        f"{json_or_null(row.error) if row.error else NULL}\t{json_or_null(row.warnings) if row.warnings else NULL}\t"
+        f"{json_or_null(row.error)}\t{json_or_null(row.warnings)}\t"
         f"{row.iteration or NULL}\t{row.flags}\n"
     )
 

@@ -12,26 +12,23 @@ from typing import Protocol
 
 from django.db import connection
 
+from accounts.services.merged import RECORDS
 from automations.engine.plan import Plan
+from automations.models import SHARDS
 from automations.worker.copying import array
 from automations.worker.hearing import names_of
 from automations.worker.planner import without
 from automations.worker.plans import plans_for
 
 # Of each shard its oldest: what has a smaller id was routed. By one look each, for any statistics.
-OLDEST = """
-SELECT min(first.event_id) FROM generate_series(0, 63) AS s(shard) CROSS JOIN LATERAL
+_OLDEST = f"""
+SELECT min(first.event_id) FROM generate_series(0, {SHARDS - 1}) AS s(shard) CROSS JOIN LATERAL
     (SELECT event_id FROM automations_unrouted WHERE shard = s.shard ORDER BY event_id LIMIT 1) first
-"""
-#: A person's records: what was merged into one, directly or by way of others, has events of its own.
-RECORDS = """
-WITH RECURSIVE record(id) AS (SELECT {customer} UNION SELECT c.id FROM record m JOIN accounts_customer c ON c.merged_into_id = m.id)
-SELECT id FROM record
 """
 #: Whether event `e` of record `c` still waits for a router: from the oldest that waits, by the index of a customer's events and by no
 #: other, and by the key of the queue.
 WAITS = f"""
-(e.customer_id, e.id) >= (c.id, ({OLDEST}))
+(e.customer_id, e.id) >= (c.id, ({_OLDEST}))
     AND (SELECT true FROM automations_unrouted u WHERE u.shard = e.shard AND u.event_id = e.id LIMIT 1)
 """
 _SWITCHES = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "enable_sort")
