@@ -24,11 +24,6 @@ NOTE = "{type: action, action: create_task, message: '%s'}"
 
 
 @pytest.fixture
-def workspace():
-    return make_workspace()
-
-
-@pytest.fixture
 def customer(workspace):
     return make_customer(workspace, name="Ana", email="ana@example.com", plan="pro", country="DE", tags=["a", "b", "c"])
 

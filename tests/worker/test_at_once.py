@@ -40,11 +40,6 @@ _OWN = ("id", "event_id", "customer_id", "subject_id", "subjects", "automation_i
 _TIMES = ("started_at", "entered_at", "ended_at", "due_at", "wait_since", "recorded_at")
 
 
-@pytest.fixture
-def workspace() -> Workspace:
-    return make_workspace()
-
-
 def state_of(run: Run) -> dict[str, Any]:
     """Its row, and what it left beside it, without what every run has of its own."""
     row = {field.attname: getattr(run, field.attname) for field in Run._meta.concrete_fields}

@@ -10,23 +10,13 @@ from accounts.clock import evaluation_now
 from automations.models import Evaluation
 from automations.services import defaults
 from automations.services.pause import pause_automation
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of
 from tests.worker.living import happen
 from tests.worker.routing import occur, on, route_all, runs
 
 pytestmark = pytest.mark.django_db
 OVERDUE = "type: event, event: billing.invoice_overdue"
 SENT = {"collectionMethod": "send_invoice", "total": "80.00"}
-
-
-@pytest.fixture
-def workspace():
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace):
-    return make_customer(workspace)
 
 
 @pytest.fixture

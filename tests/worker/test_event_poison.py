@@ -14,15 +14,10 @@ from automations.models import Automation, Evaluation, Run, Unrouted, Worker
 from automations.worker import at_once, poison, route
 from automations.worker.poison import Holder
 from automations.worker.route import route_batch
-from tests.factories import make_customer, make_workspace
+from tests.factories import make_customer
 from tests.worker.living import happen, live, settle
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def workspace() -> Workspace:
-    return make_workspace()
 
 
 @pytest.fixture

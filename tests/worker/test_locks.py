@@ -36,11 +36,6 @@ def in_transaction(work):
     return run
 
 
-@pytest.fixture
-def workspace():
-    return make_workspace()
-
-
 def record(workspace, customers):
     """One event for each of these customer ids."""
     events = [NewEvent(workspace.pk, "x", "api", f"c{id}", {"customer": id}, {}, {}) for id in customers]

@@ -16,22 +16,12 @@ from automations.worker import runs, second_look
 from automations.worker.advance import advance_batch
 from automations.worker.claim import due_workspaces
 from automations.worker.second_look import look_again
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, live, settle
 from tests.worker.routing import route_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WAIT = "steps: [{id: w, type: wait_until, event: ping}, {id: d, type: delay, duration: 9d}]"
-
-
-@pytest.fixture
-def workspace() -> Workspace:
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace: Workspace) -> Customer:
-    return make_customer(workspace)
 
 
 @pytest.fixture(params=[True, False], ids=["left to looks", "without"])

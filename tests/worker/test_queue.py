@@ -16,7 +16,7 @@ from automations.worker import queue, route
 from automations.worker.locks import hold_shards
 from automations.worker.planner import without
 from automations.worker.route import route_batch
-from tests.factories import actor_of, make_customer, make_workspace, unique
+from tests.factories import actor_of, make_customer, unique
 from tests.worker.living import happen
 from tests.worker.racing import Racer
 from tests.worker.routing import on, route_all, runs
@@ -24,11 +24,6 @@ from tests.worker.routing import on, route_all, runs
 pytestmark = pytest.mark.django_db
 MANY = FEW + 5
 SIGN = "type: event, event: sign"
-
-
-@pytest.fixture
-def workspace():
-    return make_workspace()
 
 
 @pytest.fixture

@@ -12,22 +12,12 @@ from automations.models import Automation, Evaluation, Run
 from automations.services import defaults
 from automations.services.pause import pause_automation
 from tests.billing.helpers import make_invoice, make_subscription
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen
 from tests.worker.routing import decisions, occur, on, route_all, runs
 
 pytestmark = pytest.mark.django_db
 OVERDUE = "type: event, event: billing.invoice_overdue"
-
-
-@pytest.fixture
-def workspace():
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace):
-    return make_customer(workspace)
 
 
 @pytest.fixture

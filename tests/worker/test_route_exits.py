@@ -17,23 +17,13 @@ from billing.services.invoices import void_invoice
 from billing.services.payments import pay_invoice
 from tests.billing.helpers import make_invoice
 from tests.chaos.blocking import until_blocked
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, pass_time, settle, steps_of
 from tests.worker.racing import Racer
 from tests.worker.routing import gate, occur, on, route_all, runs
 
 pytestmark = pytest.mark.django_db
 WAIT = "steps: [{id: w, type: wait_until, event: demo_booked, filter: event.seats > 5}, {type: stop}]"
-
-
-@pytest.fixture
-def workspace():
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace):
-    return make_customer(workspace)
 
 
 def ends(automation):

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def workspace():
-    return make_workspace()
-
-
-@pytest.fixture
 def customer(workspace):
     return make_customer(workspace, country="DE", segment="enterprise")
 

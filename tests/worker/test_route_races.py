@@ -16,23 +16,13 @@ from automations.services.pause import pause_automation
 from automations.worker.advance import advance_batch
 from automations.worker.route import route_batch
 from automations.worker.second_look import look_again
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, settle
 from tests.worker.racing import Racer, together, until_somebody_waits
 from tests.worker.routing import on, route_all, runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WAIT = "steps: [{id: w, type: wait_until, event: ping}, {type: stop}]"
-
-
-@pytest.fixture
-def workspace():
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace):
-    return make_customer(workspace)
 
 
 def advance() -> int:

@@ -11,21 +11,11 @@ from automations.services.cancel import end_runs
 from automations.worker import knowing
 from automations.worker.copying import arrays
 from automations.worker.planner import without
-from tests.factories import make_customer, make_workspace
+from tests.factories import make_customer
 from tests.worker.living import happen
 from tests.worker.routing import gate, occur, on, route_all, runs
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def workspace():
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace):
-    return make_customer(workspace)
 
 
 @pytest.mark.parametrize(("rule", "parked", "after"), [("always", 2, 3), ("one_at_a_time", 1, 2), ("once", 1, 1)])

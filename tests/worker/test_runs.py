@@ -13,7 +13,7 @@ from automations.worker import runs
 from automations.worker.copying import array
 from automations.worker.planner import without
 from automations.worker.runs import locked, runs_of
-from tests.factories import make_customer, make_workspace
+from tests.factories import make_customer
 from tests.worker.living import happen, live, settle
 
 pytestmark = pytest.mark.django_db
@@ -26,11 +26,6 @@ select %s, %s, %s, 1000000 + g, c, 'customer', c, '{}', 'live', 'WAITING_FOR_EVE
     'ping', 'customer:' || c, 0
 from generate_series(1, %s) g cross join lateral (select (%s::bigint[])[1 + g %% %s] as c) customer
 """
-
-
-@pytest.fixture
-def workspace():
-    return make_workspace()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from automations.services.publish import activate
 from automations.worker.context import load_workspaces
 from automations.worker.plans import plans_for
 from automations.worker.resources import load_resources
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, settle
 from tests.worker.random_flows import HAPPENINGS, PAYLOADS, flows
 
@@ -96,11 +96,6 @@ def late_by(row: StepLog, foreseen: Record) -> float:
     if found is None or expected is None:
         return 0.0 if found == expected else float("inf")
     return (datetime.fromisoformat(str(found)) - datetime.fromisoformat(str(expected))).total_seconds()
-
-
-@pytest.fixture
-def workspace() -> Workspace:
-    return make_workspace()
 
 
 @settings(

@@ -21,22 +21,12 @@ from automations.worker import second_look
 from automations.worker.advance import advance_batch
 from automations.worker.plans import plans_for
 from automations.worker.second_look import look_again
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, log_of, settle
 from tests.worker.racing import Racer
 from tests.worker.routing import on, route_all, runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def workspace():
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace):
-    return make_customer(workspace)
 
 
 def waiting(workspace, step="{id: w, type: wait_until, event: ping}"):

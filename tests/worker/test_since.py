@@ -28,22 +28,12 @@ from automations.worker.claim import due_workspaces
 from automations.worker.loop import release_ticks
 from automations.worker.route import route_batch
 from automations.worker.second_look import look_again
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, live, pass_time, settle
 from tests.worker.routing import route_all
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WAIT = "{id: w, type: wait_until, event: ping, timeout: 5d}"
-
-
-@pytest.fixture
-def workspace() -> Workspace:
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace: Workspace) -> Customer:
-    return make_customer(workspace)
 
 
 def by_claims() -> None:

@@ -17,7 +17,7 @@ from automations.worker.claim import due_workspaces
 from automations.worker.planner import switch
 from automations.worker.run import walk_through
 from automations.worker.second_look import look_again
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, live, settle
 from tests.worker.routing import route_all
 
@@ -28,16 +28,6 @@ WAIT = "steps: [{id: w, type: wait_until, event: ping, timeout: 1h}, {id: d, typ
 @pytest.fixture(autouse=True)
 def moved_clock(settings: Any) -> None:
     settings.ONWARD_ALLOW_CLOCK = True
-
-
-@pytest.fixture
-def workspace() -> Workspace:
-    return make_workspace()
-
-
-@pytest.fixture
-def customer(workspace: Workspace) -> Customer:
-    return make_customer(workspace)
 
 
 @pytest.fixture

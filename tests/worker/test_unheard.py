@@ -16,7 +16,7 @@ from automations.worker import deliver, delivery_check, delivery_claim, unheard
 from automations.worker.deliver import deliver_batch
 from automations.worker.loop import drain, one_pass
 from automations.worker.planner import switch
-from tests.factories import actor_of, make_customer, make_workspace
+from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, live, settle
 from tests.worker.routing import route_all
 
@@ -42,11 +42,6 @@ def acted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     delivery_claim._Turn.suspects_first = True
     unheard._upto.clear()
     return found
-
-
-@pytest.fixture
-def workspace() -> Workspace:
-    return make_workspace()
 
 
 def mailed(workspace: Workspace, count: int = 2, ending: str = EXIT) -> list[Customer]:
