@@ -12,7 +12,7 @@ from rest_framework.request import Request as FrameworkRequest
 
 from accounts.actor import Actor
 from accounts.api.keys import key_text
-from accounts.api.requests import BURST, PER_SECOND, Rate, Request
+from accounts.api.requests import BURST, PER_SECOND, Rate, Reading, Request
 from accounts.errors import Refusal, not_found
 from accounts.models import Membership
 from accounts.permissions import scopes_of
@@ -30,7 +30,7 @@ def take_token(caller: str, per_second: float = PER_SECOND, burst: float = BURST
 
 
 class KeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer ow_<prefix>_<secret>`; key, use and rate in one statement."""
+    """`Authorization: Bearer ow_<prefix>_<secret>`; key, use and rate in one statement, and in it what the view reads in any case."""
 
     def authenticate(self, request: FrameworkRequest) -> tuple[Any, Actor] | None:
         """Sets `request.actor` and `request.rate`. None without a Bearer header; a wrong, expired or revoked key is
@@ -39,15 +39,17 @@ class KeyAuthentication(BaseAuthentication):
         if text is None:
             return None
         match = _KEY.fullmatch(text)
-        row = _admit(match[1], match[2]) if match else None
+        ours = cast(Request, request)
+        reading = ours.parser_context["view"].ahead(ours) if match else None
+        row = _admit(match[1], match[2], reading) if match else None
         if row is None:
             raise Refusal("unauthenticated", "This API key is not known; check that it is complete.")
-        number, workspace_id, _, name, scopes, problem, allowed, tokens = row
+        number, workspace_id, _, name, scopes, problem, allowed, tokens, *read = row
         if problem:
             raise Refusal(problem, _PROBLEMS[problem])
         actor = Actor(workspace_id, frozenset(scopes), key_id=number, label=f"API key {name}")
-        ours = cast(Request, request)
         ours.actor, ours.rate = actor, Rate(allowed, tokens)
+        ours.alongside = read if read and read[0] is not None else None
         return None, actor
 
     def authenticate_header(self, request: FrameworkRequest) -> str:
@@ -61,22 +63,30 @@ _PROBLEMS = {
 }
 
 
-def _admit(prefix: str, secret: str) -> tuple[Any, ...] | None:
+_ADMITTED = "onward_admit(%(prefix)s, %(secret)s, %(per_second)s, %(burst)s) asking"
+
+
+def _admit(prefix: str, secret: str, reading: Reading | None) -> tuple[Any, ...] | None:
     """The first statement of a request is also the check whether its connection is alive: where that died meanwhile, it is made again on
     a new one. At worst it takes two tokens."""
     connection.health_check_done = True  # type: ignore[attr-defined]  # the stubs leave it out
     try:
-        return _ask(prefix, secret)
+        return _ask(prefix, secret, reading)
     except (OperationalError, InterfaceError):
         if connection.in_atomic_block or connection.is_usable():
             raise
         connection.close()
-        return _ask(prefix, secret)
+        return _ask(prefix, secret, reading)
 
 
-def _ask(prefix: str, secret: str) -> tuple[Any, ...] | None:
+def _ask(prefix: str, secret: str, reading: Reading | None) -> tuple[Any, ...] | None:
+    who: dict[str, Any] = {"prefix": prefix, "secret": secret_hash(secret), "per_second": PER_SECOND, "burst": BURST}
     with prepared() as cursor:
-        cursor.execute("select * from onward_admit(%s, %s, %s, %s)", [prefix, secret_hash(secret), PER_SECOND, BURST])
+        if reading is None:
+            cursor.execute(f"select * from {_ADMITTED}", who)
+        else:
+            statement = f"select * from {_ADMITTED} left join lateral ({reading.statement}) alongside on true"
+            cursor.execute(statement, {**who, **reading.parameters})
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
 

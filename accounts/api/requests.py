@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
+from typing import Any, NamedTuple
 
 from rest_framework.request import Request as FrameworkRequest
 
@@ -28,9 +30,19 @@ class Rate:
         return {"RateLimit-Limit": str(int(BURST)), "RateLimit-Remaining": str(left), "RateLimit-Reset": str(reset)}
 
 
+class Reading(NamedTuple):
+    """A select that goes along in the round trip that admits the key. It finds the workspace as `asking.workspace_id`, answers one row at
+    most, and its first column is never null."""
+
+    statement: str
+    parameters: Mapping[str, Any]
+
+
 class Request(FrameworkRequest):
     """`actor` is set by authentication and present wherever the permission class has let the request through; `rate` is the
-    caller's bucket, None until a token was taken."""
+    caller's bucket, None until a token was taken; `alongside` is the row of the view's reading (`ApiView.ahead`), None where there is
+    none."""
 
     actor: Actor
     rate: Rate | None = None
+    alongside: Sequence[Any] | None = None

@@ -35,20 +35,25 @@ CURRENT = "c.merged_into_id is null and c.erased_at is null"
 KEYS = ("c.merged_into_id", "c.id", "lower(c.email)", "c.external_id", CURRENT)
 
 
-def _looked_up(parameter: str, kind: str, rule: str) -> str:
+#: How a reference says whom it means: the type of what it says, and the rule for the customer `c`.
+RULES = {
+    "id": ("bigint", "c.id = {key}"),
+    "email": ("text", f"lower(c.email) = {{key}} and c.email <> '' and {CURRENT}"),
+    "externalId": ("text", f"c.external_id = {{key}} and c.external_id <> '' and {CURRENT}"),
+}
+
+
+def _looked_up(how: str) -> str:
     """The customers that an array of keys names, one by one by their index. A condition on the whole array is not for all plans: before
     the first ANALYZE the planner rather reads the whole workspace."""
-    return f"""select c.* from unnest((select %({parameter})s::{kind}[])) v (key) cross join lateral (
-        select * from accounts_customer c where c.workspace_id = (select %(workspace)s::bigint) and {rule} limit 1
+    kind, rule = RULES[how]
+    return f"""select c.* from unnest((select %({how})s::{kind}[])) v (key) cross join lateral (
+        select * from accounts_customer c where c.workspace_id = (select %(workspace)s::bigint) and {rule.format(key="v.key")} limit 1
     ) c"""
 
 
 #: The customers that references mean, by the parameters of `wanted`; one that is named in two ways stands there twice.
-MEANT = f"""(
-    {_looked_up("ids", "bigint", "c.id = v.key")}
-    union all {_looked_up("emails", "text", f"lower(c.email) = v.key and c.email <> '' and {CURRENT}")}
-    union all {_looked_up("outside", "text", f"c.external_id = v.key and c.external_id <> '' and {CURRENT}")}
-) c"""
+MEANT = f"({' union all '.join(map(_looked_up, RULES))}) c"
 _RESOLVE = f"select {', '.join(KEYS)} from {MEANT}"
 
 
@@ -101,24 +106,30 @@ class CustomerRoot(Root):
 
 def wanted(workspace_id: int, refs: Sequence[Ref]) -> dict[str, Any]:
     """The parameters of `MEANT`."""
-    texts = [ref for ref in refs if isinstance(ref, Mapping)]
-    return {
-        "workspace": workspace_id,
-        "ids": array([ref for ref in refs if isinstance(ref, int)]),
-        "emails": array([ref["email"].lower() for ref in texts if ref.get("email")]),
-        "outside": array([ref["externalId"] for ref in texts if ref.get("externalId")]),
-    }
+    keys: dict[str, list[Any]] = {how: [] for how in RULES}
+    for how, key in map(said, refs):
+        keys[how].append(key)
+    return {"workspace": workspace_id, **{how: array(some) for how, some in keys.items()}}
+
+
+def said(ref: Ref) -> tuple[str, Any]:
+    """How a reference says whom it means (`RULES`), and what it says."""
+    if isinstance(ref, int):
+        return "id", ref
+    if ref.get("externalId"):
+        return "externalId", ref["externalId"]
+    return "email", ref.get("email", "").lower()
 
 
 def by_reference(rows: Sequence[Sequence[Any]], refs: Sequence[Ref]) -> list[Mapping[str, int] | None]:
     """For each reference its customer among rows that begin with `KEYS`; one query more where a record was merged."""
     survivors = survivors_of([row[1] for row in rows if row[0] is not None])
-    found: dict[Any, Mapping[str, int]] = {}
+    found: dict[tuple[str, Any], Mapping[str, int]] = {}
     for _into, id, email, external_id, current, *_ in rows:
-        found[id] = {"customer": survivors.get(id, id)}
+        found["id", id] = {"customer": survivors.get(id, id)}
         if current:
             found["email", email] = found["externalId", external_id] = {"customer": id}
-    return [found.get(_key(ref)) for ref in refs]
+    return [found.get(said(ref)) for ref in refs]
 
 
 def record(row: Sequence[Any]) -> dict[str, Any]:
@@ -143,14 +154,6 @@ def record(row: Sequence[Any]) -> dict[str, Any]:
         "subscriptionStatus": facts.get("subscriptionStatus"),
         "pageviewCount": facts.get("pageviewCount", 0),
     }
-
-
-def _key(ref: Ref) -> Any:
-    if isinstance(ref, int):
-        return ref
-    if ref.get("externalId"):
-        return "externalId", ref["externalId"]
-    return "email", ref.get("email", "").lower()
 
 
 class Customers(Query):

@@ -14,19 +14,31 @@ from typing import Any
 from django.db import connection, transaction
 
 from accounts.actor import Actor
+from accounts.api.bodies import read_json
 from accounts.errors import Refusal
 from accounts.ids import public_id
 from automations.engine.event_names import catalogue_names, is_known
 from automations.engine.registry import registry
 from automations.models import Delivery
 from automations.services.events import NewEvent, Recorded, record_events, short
-from automations.services.intake_customers import find_customers
+from automations.services.intake_customers import find_customers, told
 from automations.services.intake_reading import GivenCustomer, Posted, Ref, read_events
 from automations.services.newcomers import Raced, make_customers
 from automations.services.snapshots import Known
 from automations.worker.retrying import retrying
 
+SMALL = 8 * 1024  # bytes of a body that is read before it is known who sends it
 RACES = 5  # tries when others make the same new customers at the same moment
+
+
+@dataclass(slots=True)
+class Early:
+    """A single event that was read before it was known who sends it, and the row of the customer that it names."""
+
+    body: Any
+    posted: Posted
+    ref: Ref
+    row: Sequence[Any] | None = None
 
 
 @dataclass(slots=True)
@@ -38,18 +50,35 @@ class Resolved:
     new: dict[int, Mapping[str, Any]] = field(default_factory=dict)  # index -> fields of an unknown customer
 
 
-def post_events(*, actor: Actor, body: Any, idempotency_key: str | None = None) -> list[Recorded]:
+def look_ahead(raw: bytes) -> Early | None:
+    """What can be known of a request's body before it is known who asks: None for all but one event of an ordinary size about one
+    customer, and for what will be refused, in the order in which things are refused."""
+    try:
+        body = read_json(raw)
+        posted = read_events(body)
+    except Refusal:
+        return None
+    customer = posted[0].customer
+    if "events" in body or customer is None or len(customer.refs) != 1:
+        return None
+    return Early(body, posted[0], customer.refs[0])
+
+
+def post_events(
+    *, actor: Actor, body: Any, idempotency_key: str | None = None, early: Early | None = None
+) -> list[Recorded]:
     """Record one event or a list. Refusals name the place (`events[3].customer`): `invalid`, `unknown_key`, `unknown_event`,
-    `unknown_reference`, `customer_conflict`, `event_conflict`, `limit_exceeded`. Nothing is written then."""
+    `unknown_reference`, `customer_conflict`, `event_conflict`, `limit_exceeded`. Nothing is written then. What was read of the body
+    `early` is not read again."""
     actor.require("events")
-    posted = read_events(body)
+    posted = read_events(body) if early is None else [early.posted]
     refuse_unknown_names(posted)
     keys = [item.id or _key(idempotency_key, index, len(posted)) for index, item in enumerate(posted)]
     for _ in range(RACES):
         try:
-            return _retried(lambda: _record(actor, posted, keys))
+            return _retried(lambda: _record(actor, posted, keys, early))  # noqa: B023
         except Raced:  # the customer that was unknown a moment ago is known now
-            continue
+            early = None
     raise Refusal("customer_conflict", "A customer of these events is being made by other requests; send them again.")
 
 
@@ -62,9 +91,9 @@ def _retried(record: Callable[[], list[Recorded]]) -> list[Recorded]:
         return record()
 
 
-def _record(actor: Actor, posted: Sequence[Posted], keys: Sequence[str]) -> list[Recorded]:
+def _record(actor: Actor, posted: Sequence[Posted], keys: Sequence[str], early: Early | None) -> list[Recorded]:
     """Tried again it has the same keys: what was recorded although its answer was lost is found and not recorded twice."""
-    found = _resolve(actor.workspace_id, posted)
+    found = _resolve(actor.workspace_id, posted, early)
     if not found.new:
         return record_events(_events(actor.workspace_id, posted, found.subjects, keys), found.known)
     with transaction.atomic():
@@ -112,12 +141,12 @@ def refuse_unknown_names(posted: Sequence[Posted]) -> None:
 # -- references ----------------------------------------------------------------------------------------------------------
 
 
-def _resolve(workspace_id: int, posted: Sequence[Posted]) -> Resolved:
+def _resolve(workspace_id: int, posted: Sequence[Posted], early: Early | None) -> Resolved:
     """All references of one kind in one call of its root."""
     found = Resolved([{} for _ in posted])
-    for name in ("payment", "invoice", "subscription", "delivery"):
+    for name in ("payment", "invoice", "subscription", "delivery") if any(item.refs for item in posted) else ():
         _resolve_objects(name, workspace_id, posted, found)
-    _resolve_customers(workspace_id, posted, found)
+    _resolve_customers(workspace_id, posted, found, early)
     return found
 
 
@@ -159,7 +188,7 @@ def _join(subjects: dict[str, int], more: Mapping[str, int], item: Posted) -> No
             )
 
 
-def _resolve_customers(workspace_id: int, posted: Sequence[Posted], found: Resolved) -> None:
+def _resolve_customers(workspace_id: int, posted: Sequence[Posted], found: Resolved, early: Early | None) -> None:
     """A known customer is never changed by an event; an unknown one, given by e-mail or own id, is made with the fields beside."""
     named: dict[int, tuple[GivenCustomer, dict[Any, Ref]]] = {}
     refs: dict[Any, Ref] = {}
@@ -169,7 +198,9 @@ def _resolve_customers(workspace_id: int, posted: Sequence[Posted], found: Resol
             refs.update(named[index][1])
     if not named:
         return
-    answered, found.known = find_customers(workspace_id, list(refs.values()))
+    answered, found.known = (
+        find_customers(workspace_id, list(refs.values())) if early is None else told(workspace_id, early.row)
+    )
     answers = dict(zip(refs, answered, strict=True))
     for index, (customer, by) in named.items():
         ids = {answer["customer"] for key in by if (answer := answers[key]) is not None}

@@ -290,7 +290,7 @@ def test_a_connection_that_died_meanwhile_is_made_anew() -> None:
 def test_what_is_no_lost_connection_is_not_asked_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def too_long(prefix: str, secret: str) -> None:
+    def too_long(prefix: str, secret: str, reading: object) -> None:
         asked.append(prefix)
         raise OperationalError("canceling statement due to statement timeout")
 

@@ -9,11 +9,15 @@ from contextlib import contextmanager
 import pytest
 from django.db import connection, transaction
 
+from accounts.api import authentication
 from accounts.models import Customer
 from accounts.prepared import prepared
+from accounts.services.keys import secret_hash
 from automations.roots import customer as root
 from automations.services import intake_customers
-from tests.factories import make_workspace
+from automations.worker import knowing
+from automations.worker.copying import array
+from tests.factories import make_api_key, make_workspace
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MANY = 1_000
@@ -41,6 +45,12 @@ def crowd(statistics, first="select"):
     return workspace
 
 
+def wanted(workspace, refs):
+    """With `ids` for the statement that reads records by their ids."""
+    named = root.wanted(workspace.pk, refs)
+    return {**named, "ids": named["id"]}
+
+
 def three_ways():
     some = Customer.objects.order_by("-pk")[:20]
     refs = [
@@ -49,11 +59,11 @@ def three_ways():
     return [refs, refs[:1], refs[1:2], refs[2:3]]
 
 
-def rows_read_in_vain(statement, workspace, refs):
+def rows_read_in_vain(statement, parameters):
     """By the plan that is kept for all parameters."""
     with transaction.atomic(), prepared() as cursor:
         cursor.execute("set local plan_cache_mode = force_generic_plan")
-        cursor.execute(f"explain (analyze, costs off) {statement}", root.wanted(workspace.pk, refs))
+        cursor.execute(f"explain (analyze, costs off) {statement}", parameters)
         plan = "\n".join(line for (line,) in cursor.fetchall())
     on_customers = re.findall(r"accounts_customer\b.*?\n\s+(.*?)(?=\n\s+->|\Z)", plan, re.DOTALL)
     assert on_customers, plan
@@ -65,7 +75,28 @@ def rows_read_in_vain(statement, workspace, refs):
 def test_a_customer_is_read_without_the_others_of_the_workspace(name, statistics):
     workspace = crowd(statistics)
     for refs in three_ways():
-        assert rows_read_in_vain(STATEMENTS[name], workspace, refs) == 0, refs
+        assert rows_read_in_vain(STATEMENTS[name], wanted(workspace, refs)) == 0, refs
+
+
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_so_is_the_one_that_a_single_event_names(statistics):
+    workspace = crowd(statistics)
+    prefix, secret = make_api_key(workspace, ["events"])[1].removeprefix("ow_").split("_", 1)
+    for refs in three_ways()[1:]:
+        how, key = root.said(refs[0])
+        assert rows_read_in_vain(intake_customers._ONE[how], {"workspace": workspace.pk, "key": key}) == 0, how
+        reading = intake_customers.alongside(refs[0])
+        admitted = f"select * from {authentication._ADMITTED} left join lateral ({reading.statement}) found on true"
+        who = {"prefix": prefix, "secret": secret_hash(secret), "per_second": 1.0, "burst": 9.0, "key": key}
+        assert rows_read_in_vain(admitted, who) == 0, how
+
+
+@pytest.mark.parametrize("statistics", STATISTICS)
+def test_so_are_those_of_a_batch_of_events(statistics):
+    """A router asks who of them was merged or erased."""
+    crowd(statistics)
+    some = Customer.objects.order_by("-pk").values_list("pk", flat=True)[:100]
+    assert rows_read_in_vain(knowing._GONE, [array(list(some))]) <= 100  # those that live, and nobody else
 
 
 @contextmanager
@@ -79,13 +110,16 @@ def test_an_index_that_had_the_customers_that_live_as_well_would_be_read_from_en
     """Why `customer_merged` has none but merged ones. Where it happens to be the smaller index the planner took it, without statistics."""
     with undone():
         workspace = crowd("none", "create index every_customer on accounts_customer (merged_into_id)")
-        assert max(rows_read_in_vain(STATEMENTS["find"], workspace, refs) for refs in three_ways()) > MANY / 2
+        assert (
+            max(rows_read_in_vain(STATEMENTS["find"], root.wanted(workspace.pk, refs)) for refs in three_ways())
+            > MANY / 2
+        )
 
 
 def test_a_condition_on_the_whole_list_would_read_the_workspace():
     """Why the keys of a list are looked up one after the other."""
     workspace = crowd("none")
     whole = f"""select c.id from accounts_customer c where c.workspace_id = %(workspace)s and (
-        c.id = any((select %(ids)s::bigint[])::bigint[]) or lower(c.email) = any((select %(emails)s::text[])::text[]) and {root.CURRENT}
-        or c.external_id = any((select %(outside)s::text[])::text[]) and {root.CURRENT})"""
-    assert max(rows_read_in_vain(whole, workspace, refs) for refs in three_ways()) > MANY / 2
+        c.id = any((select %(id)s::bigint[])::bigint[]) or lower(c.email) = any((select %(email)s::text[])::text[]) and {root.CURRENT}
+        or c.external_id = any((select %(externalId)s::text[])::text[]) and {root.CURRENT})"""
+    assert max(rows_read_in_vain(whole, root.wanted(workspace.pk, refs)) for refs in three_ways()) > MANY / 2
