@@ -27,7 +27,9 @@ class JSONTextField(models.JSONField):
 class Event(models.Model):
     """One occurrence. `subjects` maps object names to ids (`{"customer": 7, "invoice": 8}`)."""
 
-    workspace = models.ForeignKey("accounts.Workspace", models.DO_NOTHING, related_name="+", db_index=False)
+    workspace = models.ForeignKey(
+        "accounts.Workspace", models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
     name = models.CharField(max_length=100)
     source = models.CharField(max_length=40)  # api, billing, accounts, stripe, schedule, manual, tracking, hook:<n>
     key = models.CharField(max_length=255)

@@ -127,8 +127,12 @@ class RunInput(models.Model):
 class Entry(models.Model):
     """The re-entry key while it is set (RUN-23). `once` keeps its row for ever, also when the run is purged."""
 
-    workspace = models.ForeignKey("accounts.Workspace", models.DO_NOTHING, related_name="+", db_index=False)
-    automation = models.ForeignKey("automations.Automation", models.CASCADE, related_name="+", db_index=False)
+    workspace = models.ForeignKey(
+        "accounts.Workspace", models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
+    automation = models.ForeignKey(
+        "automations.Automation", models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
     key = models.CharField(max_length=60)  # invoice:8
     run_id = models.BigIntegerField()
     once = models.BooleanField(default=False)
@@ -184,7 +188,9 @@ class SecondLook(models.Model):
     """A run that just parked on an event: after the commit a worker looks once more over the recorded events (DESIGN 5.2)."""
 
     run = models.OneToOneField(Run, models.CASCADE, primary_key=True)
-    workspace = models.ForeignKey("accounts.Workspace", models.DO_NOTHING, related_name="+", db_index=False)
+    workspace = models.ForeignKey(
+        "accounts.Workspace", models.DO_NOTHING, related_name="+", db_index=False, db_constraint=False
+    )
     customer_id = models.BigIntegerField(null=True)
     since = models.BigIntegerField()  # events with a greater id are still to be looked at
     created_at = models.DateTimeField(db_default=models.functions.Now())
