@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import lru_cache
+from types import NoneType
 from typing import Any
 
 from automations.services.jsontext import plain_text
@@ -48,10 +49,12 @@ def moment(at: datetime) -> str:
 
 
 def array(values: Sequence[Any]) -> str:
-    """An array of numbers, texts or times, with NULL for None. One of texts alone, and one of integers, is written in one go."""
+    """An array of numbers, texts or times, with NULL for None. One of texts, of integers or of None alone is written in one go."""
     kinds = set(map(type, values))
     if kinds == {int}:
         return "{" + ",".join(map(str, values)) + "}"
+    if kinds == {NoneType}:
+        return "{" + ",".join(["NULL"] * len(values)) + "}"
     between = "\x00"  # which the database takes in no text
     if kinds == {str} and (whole := between.join(values)).count(between) == len(values) - 1:
         return '{"' + whole.replace("\\", "\\\\").replace('"', '\\"').replace(between, '","') + '"}'

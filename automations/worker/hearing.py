@@ -6,23 +6,24 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection
-
+from accounts.prepared import prepared
 from automations.engine.kinds import EventFacts
 from automations.engine.plan import Plan
 from automations.engine.registry import registry
 from automations.worker.batch import Listening, Occurrence, by_workspace
+from automations.worker.copying import array
 from automations.worker.locks import lock_shared
 from automations.worker.plans import plans_for
 
 _FIND = """
 select a.id from automations_automation a
-where a.workspace_id = any(%s) and a.state in ('ACTIVE', 'PAUSED') and (a.listens && %s::varchar[] or a.id = any(%s))
+where a.workspace_id = any((select %s::bigint[])::bigint[]) and a.state in ('ACTIVE', 'PAUSED')
+    and (a.listens && %s::varchar[] or a.id = any((select %s::bigint[])::bigint[]))
 """
 _READ = """
 select a.id, a.workspace_id, a.state, a.active_version_id, v.number, a.priority, cardinality(a.stages) > 0
 from automations_automation a join automations_version v on v.id = a.active_version_id
-where a.id = any(%s)
+where a.id = any((select %s::bigint[])::bigint[])
 """
 
 
@@ -32,8 +33,8 @@ def find_listening(occurrences: Sequence[Occurrence]) -> list[Listening]:
     workspaces = sorted({item.workspace_id for item in occurrences})
     names = sorted({item.facts.name for item in occurrences})
     only = sorted({item.only_automation for item in occurrences if item.only_automation is not None})
-    with connection.cursor() as cursor:
-        cursor.execute(_FIND, [workspaces, names, only])
+    with prepared() as cursor:
+        cursor.execute(_FIND, [array(workspaces), array(names), array(only)])
         ids = [row[0] for row in cursor.fetchall()]
     return read_listening(ids)
 
@@ -43,8 +44,8 @@ def read_listening(ids: Collection[int]) -> list[Listening]:
     if not ids:
         return []
     lock_shared(ids)
-    with connection.cursor() as cursor:
-        cursor.execute(_READ, [list(ids)])
+    with prepared() as cursor:
+        cursor.execute(_READ, [array(list(ids))])
         rows = cursor.fetchall()
     plans = plans_for({row[3] for row in rows})
     return [_listening(row, plans[row[3]]) for row in rows if row[3] in plans]

@@ -11,6 +11,8 @@ from collections.abc import Collection
 
 from django.db import connection
 
+from accounts.prepared import prepared
+from automations.worker.copying import array
 from automations.worker.planner import without
 
 # The upper half of the 64-bit key says what is locked, the lower half which one.
@@ -40,8 +42,8 @@ def lock_exclusively(automation_ids: Collection[int]) -> None:
 
 def _take(statement: str, automation_ids: Collection[int]) -> None:
     if automation_ids:
-        with connection.cursor() as cursor:
-            cursor.execute(statement, [[_AUTOMATION + id for id in sorted(set(automation_ids))]])
+        with prepared() as cursor:
+            cursor.execute(statement, [array([_AUTOMATION + id for id in sorted(set(automation_ids))])])
 
 
 # A shard is busy when it has a recorded event that nobody has routed. From one to the next by a probe of the queue's index each: a

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -15,6 +14,7 @@ from django.conf import settings
 from django.db import Error, close_old_connections, connection, transaction
 
 from accounts import provenance
+from accounts.memory import settle_memory
 from automations.services.inflight import follow_marks
 from automations.services.sweeps import run_sweeps
 from automations.worker import poison
@@ -23,7 +23,7 @@ from automations.worker.deliver import deliver_batch
 from automations.worker.planner import switch
 from automations.worker.plans import broken_versions
 from automations.worker.retrying import is_transient
-from automations.worker.route import route_batch
+from automations.worker.route import MOST_EVENTS, route_batch
 from automations.worker.schedules import find_lost_times, fire_schedules
 from automations.worker.second_look import look_again
 from automations.worker.strays import find_strays
@@ -34,6 +34,9 @@ Job = Literal["automation", "mail", "sweep"]
 PASS_SECONDS = 200.0  # a pass ends before the next one begins; the rest follows there (CRN-09)
 IDLE = 1.0  # seconds between two looks without a bell
 _AFTERLOOK = 0.06  # a ring within 50 ms of another is swallowed, so the first look after work comes soon
+# A batch of one event costs a third of one of a hundred. After a batch that was not full the next one gathers for so many seconds; an
+# event that comes to a worker at rest is routed at once.
+GATHER = 0.02
 
 
 @dataclass(slots=True)
@@ -50,14 +53,6 @@ class Chore:
             return 0
         self.last = time.monotonic()
         return self.work()
-
-
-def settle_memory() -> None:
-    """Let the collector leave alone what was loaded at the start, and look only after many new objects: a batch makes tens of
-    thousands that all go with it (a seventh of the processor's time)."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
 
 
 def advance_work() -> int:
@@ -166,6 +161,7 @@ class Loop:
         self._rung = threading.Event()  # something may be there to deliver
         work = self._deliveries if deliver else self.stopping.wait
         self._delivering = threading.Thread(target=work, name="deliveries", daemon=True)
+        self._gathered = 0.0  # when the next batch of events may be taken, by the clock of this machine
 
     def stop(self) -> None:
         """Take nothing new; what is at hand is finished."""
@@ -174,7 +170,7 @@ class Loop:
 
     def run(self) -> None:
         """Work until `stop`."""
-        settle_memory()
+        settle_memory(after=100_000)
         holder = poison.start()
         # Before anything is claimed: what the last worker died of must not be taken up like any other.
         self._turn(poison.reap)
@@ -197,8 +193,22 @@ class Loop:
 
     def _all(self, chores: Sequence[Chore]) -> int:
         """Everything once, each on its own: what cannot be done in one place must not keep the rest waiting."""
-        works = (route_batch, advance_batch, look_again, *(chore.run for chore in chores))
+        works = (self._route, advance_batch, look_again, *(chore.run for chore in chores))
         return sum(self._turn(work) for work in works)
+
+    def left_to_gather(self) -> float:
+        """Seconds until the next batch of events may be taken; 0 or less when it may be now."""
+        return self._gathered - time.monotonic()
+
+    def _route(self) -> int:
+        if self.left_to_gather() > 0:
+            return 0
+        routed = route_batch()
+        self._gathered = time.monotonic() + GATHER if 0 < routed < MOST_EVENTS else 0.0
+        return routed
+
+    def _advance(self) -> int:
+        return self._turn(self._route) + self._turn(advance_batch) + self._turn(look_again)
 
     def _turn(self, work: Callable[[], int]) -> int:
         """One turn; an error of the database is waited out, any other is logged, and the worker goes on."""
@@ -226,7 +236,11 @@ class Loop:
                 poison.rest()
             self._rung.set()
             return 0
-        if holder.heard(_AFTERLOOK) or self._turn(advance_work):
+        gathering = self.left_to_gather()
+        if gathering > 0:
+            holder.heard(gathering)  # what else becomes due meanwhile rings
+            return 0
+        if holder.heard(_AFTERLOOK) or self._advance():
             return 0
         holder.heard(self._until_due())
         return 0

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection
 
+from accounts.prepared import prepared
 from automations.engine.plan import Plan
 from automations.services.jsontext import loads
 from automations.worker.batch import LiveRun
@@ -32,7 +33,7 @@ _LEAVE = """
 update automations_secondlook l set since = least(l.since, v.event - 1) from unnest(%s::bigint[], %s::bigint[]) v (run, event)
 where l.run_id = v.run
 """
-_LOOKS_DUE = "select run_id from automations_secondlook where run_id = any(%s)"
+_LOOKS_DUE = "select run_id from automations_secondlook where run_id = any((select %s::bigint[])::bigint[])"
 
 
 def runs_of(
@@ -64,8 +65,8 @@ def looks_due(ids: Collection[int]) -> set[int]:
     """Those of these locked runs whose second look is still due: what they have missed comes before anything that is routed now."""
     if not ids:
         return set()
-    with connection.cursor() as cursor:
-        cursor.execute(_LOOKS_DUE, [list(ids)])
+    with prepared() as cursor:
+        cursor.execute(_LOOKS_DUE, [array(list(ids))])
         return {row[0] for row in cursor.fetchall()}
 
 

@@ -106,7 +106,7 @@ def test_a_worker_looks_for_the_dead_before_it_claims(due: list[int], monkeypatc
 
     monkeypatch.setattr(loop, "route_batch", lambda: note("route"))
     monkeypatch.setattr(loop, "advance_batch", lambda: note("advance"))
-    monkeypatch.setattr(loop, "settle_memory", lambda: None)
+    monkeypatch.setattr(loop, "settle_memory", lambda after: None)
     monkeypatch.setattr(poison, "reap", lambda: note("reap"))
     worker.run()
     assert seen[0] == "reap"

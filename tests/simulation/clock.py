@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any
 
 from django.db import connection
@@ -82,8 +83,9 @@ class Clock:
         return self.shown
 
     def jump(self, seconds: float) -> None:
-        """Nobody has anything to do for so long, or somebody stands still."""
-        self.micros += int(seconds * 1_000_000)
+        """Nobody has anything to do for so long, or somebody stands still. What is counted is no less than what was asked for: else
+        somebody would wait for ever for a part of it that is too short to be counted."""
+        self.micros += ceil(seconds * 1_000_000)
 
     def back(self, here: bool) -> None:
         """Somebody sets the server's clock back, and Python's as well where both are of one host."""

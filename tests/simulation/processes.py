@@ -91,6 +91,8 @@ class Worker:
         while True:
             if self._loop._all(chores):
                 self.simulation.worked()
+            elif (gathering := self._loop.left_to_gather()) > 0:
+                self._loop.stopping.wait(gathering)
             else:
                 poison.rest()
                 self._idle()
