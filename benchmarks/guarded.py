@@ -124,14 +124,14 @@ def completed(dsn: str) -> int:
     )
 
 
+def routed(dsn: str) -> bool:
+    """Whether every event was routed."""
+    return not _row(dsn, f"SELECT {_BUSY}")[0]
+
+
 def awake(dsn: str) -> int:
-    """Runs that wait for their event no more, 0 as long as one is to be routed."""
-    return int(
-        _row(
-            dsn,
-            f"SELECT CASE WHEN {_BUSY} THEN 0 ELSE (SELECT count(*) FROM guarded_run WHERE version_id = 12 AND status <> 'WAITING') END",
-        )[0]
-    )
+    """Runs that wait for their event no more."""
+    return int(_row(dsn, "SELECT count(*) FROM guarded_run WHERE version_id = 12 AND status <> 'WAITING'")[0])
 
 
 def _row(dsn: str, query: str) -> Any:

@@ -249,12 +249,9 @@ def moved() -> int:
     return _unless_due("step = 'two'")
 
 
-def awake() -> int:
-    """Runs of W3 that wait no more, 0 as long as an event is to be routed."""
-    return _number(
-        f"SELECT CASE WHEN {_ROUTING} THEN 0 ELSE (SELECT count(*) FROM automations_run WHERE automation_id = "
-        "(SELECT id FROM automations_automation WHERE key = 'until-paid') AND status <> 'WAITING_FOR_EVENT') END"
-    )
+def routed() -> bool:
+    """Whether every event was routed; who was woken by it is so from then on. What came of it is counted behind the measurement."""
+    return _number(f"SELECT ({_ROUTING})::int") == 0
 
 
 def woken() -> set[int]:

@@ -57,7 +57,7 @@ def _guarded(dsn: str, waiting: int, subjects: list[int]) -> Contender:
         prepare=prepare,
         working=lambda: forked(guarded.work, dsn),
         begin=lambda number: guarded.record(dsn, "paid", subjects, BATCH),
-        done=lambda: guarded.awake(dsn) == len(subjects),
+        done=lambda: guarded.routed(dsn),
         check=lambda number: expect("guarded floor", guarded.awake(dsn), len(subjects)),
     )
 
@@ -72,6 +72,6 @@ def _product(workspace: int, customers: list[int], chosen: list[int]) -> Contend
         prepare=prepare,
         working=product.working,
         begin=lambda number: product.record(workspace, "paid", chosen, number, BATCH),
-        done=lambda: product.awake() == len(chosen),
+        done=product.routed,
         check=lambda number: expect("product", product.woken(), set(chosen)),
     )

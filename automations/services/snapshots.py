@@ -103,8 +103,10 @@ def _at(data: Any, path: str) -> Any:
 
 
 _OWNERS = """
-select m.workspace_id, u.email from accounts_membership m join accounts_user u on u.id = m.user_id
-where m.workspace_id = any((select %s::bigint[])::bigint[]) and m.role = 'owner' order by m.id desc
+select v.id, (
+    select (select u.email from accounts_user u where u.id = m.user_id) from accounts_membership m
+    where m.workspace_id = v.id and m.role = 'owner' order by m.id limit 1
+) from unnest((select %s::bigint[])) v (id)
 """
 
 
@@ -114,4 +116,4 @@ def _owners(workspaces: set[int]) -> dict[int, str]:
         return {}
     with prepared() as cursor:
         cursor.execute(_OWNERS, [array(sorted(workspaces))])
-        return dict(cursor.fetchall())
+        return {id: email for id, email in cursor.fetchall() if email is not None}
