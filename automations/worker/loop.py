@@ -231,14 +231,14 @@ class Loop:
         if not self._may_work():
             self.stopping.wait(IDLE)
             return 0
+        if (gathering := self.left_to_gather()) > 0:
+            holder.heard(gathering)  # what else becomes due meanwhile rings
+            self._rung.set()
+            return 0
         if not settings.ONWARD_TICKER:
             while not self.stopping.is_set() and not holder.heard(IDLE):
                 poison.rest()
             self._rung.set()
-            return 0
-        gathering = self.left_to_gather()
-        if gathering > 0:
-            holder.heard(gathering)  # what else becomes due meanwhile rings
             return 0
         if holder.heard(_AFTERLOOK) or self._advance():
             return 0

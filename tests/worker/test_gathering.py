@@ -69,6 +69,30 @@ def test_behind_a_full_batch_nothing_waits(clock, worker, monkeypatch):
     assert worker._route() == 7
 
 
+@pytest.mark.parametrize("ticker", [True, False])
+def test_what_gathers_is_taken_without_another_ring(clock, worker, workspace, settings, ticker):
+    """Its own ring was heard when it was too soon."""
+    settings.ONWARD_TICKER = ticker
+    automation = on(workspace, "type: event, event: purchase")
+    happen(make_customer(workspace), "purchase")
+    worker._all([])
+    happen(make_customer(workspace), "purchase")
+    worker._all([])
+    waited = []
+
+    class Silent:
+        def heard(self, seconds):
+            assert not waited, "it listens for ever"
+            waited.append(seconds)
+            clock.now += seconds
+            return False
+
+    worker._listen(Silent())
+    assert waited == [pytest.approx(GATHER)]
+    worker._all([])
+    assert len(runs(automation)) == 2
+
+
 def test_what_is_due_by_the_clock_does_not_wait_meanwhile(clock, worker, workspace):
     automation = on(workspace, "type: event, event: purchase")
     happen(make_customer(workspace), "purchase")
