@@ -191,7 +191,7 @@ def _stop(job: Job, run: Mapping[str, Any], facts: _Facts) -> tuple[str, str, Ou
         return "SKIPPED", "plan", Skipped("plan")
     if job.mode == "recover" and job.doubtful():
         return "REVIEW", "lost", None
-    if job.mode == "act" and job.tries.died >= LOST_LIMIT:  # they died of making its bytes: nothing was sent
+    if job.mode == "act" and job.tries.in_a_row >= LOST_LIMIT:  # they died of making its bytes: nothing was sent
         return "FAILED", "poison", Failed("poison", _WORDS["poison"])
     return None
 

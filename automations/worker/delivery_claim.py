@@ -59,8 +59,7 @@ RETURNING d.id, d.fence, d.attempts, d.first_attempt_at, d.unknown_since
 # What has ended; a loss that is only seen now is counted beside it (`losses`).
 _TRIES = """
 SELECT delivery_id, count(*) FILTER (WHERE outcome = 'failed'), count(*) FILTER (WHERE outcome = 'unknown'),
-    count(*) FILTER (WHERE outcome = 'lost' AND request_sha256 <> ''), count(*) FILTER (WHERE outcome = 'lost'),
-    count(*) FILTER (WHERE outcome = 'lost' AND number > survived)
+    count(*) FILTER (WHERE outcome = 'lost' AND request_sha256 <> ''), count(*) FILTER (WHERE outcome = 'lost' AND number > survived)
 FROM (SELECT a.*, coalesce(max(a.number) FILTER (WHERE outcome <> 'lost') OVER (PARTITION BY delivery_id), 0) AS survived
     FROM automations_deliveryattempt a JOIN unnest(%s::bigint[], %s::int[]) AS u(id, seen) ON a.delivery_id = u.id AND a.number <> u.seen) a
 GROUP BY delivery_id

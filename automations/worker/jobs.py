@@ -63,7 +63,7 @@ class Job:
         """Whether a worker was lost over it and it must not be done again."""
         before = self.tries.unknown + self.tries.lost - 1
         action = self.action
-        return self.tries.lost >= LOST_LIMIT or action is None or action.unsure(self.envelope, before) == "review"
+        return self.tries.in_a_row >= LOST_LIMIT or action is None or action.unsure(self.envelope, before) == "review"
 
 
 @dataclass(slots=True)

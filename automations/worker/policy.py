@@ -16,24 +16,23 @@ KEY_AGE = timedelta(hours=20)  # providers may drop keys after 24 h
 ASK_AFTER_CAP = 3600.0  # seconds: what a `Retry-After` can ask for at most
 LONGEST_BUILT_IN = 3600.0  # seconds: cap of the waits nobody wrote down
 JITTER = 0.1
-LOST_LIMIT = 3  # workers that may die holding one delivery
+LOST_LIMIT = 3  # workers that may die holding one delivery, one after the other
 _LOOKS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))
 
 
 @dataclass(frozen=True, slots=True)
 class Tries:
-    """How the tries of a delivery that have ended came out. `died`: all that a worker died in, `lost` those in which it may have been
-    sent, because its bytes had been stored; `in_a_row` those that no worker has outlived since."""
+    """How the tries of a delivery that have ended came out. `lost`: those that a worker died in and in which it may have been sent,
+    because its bytes had been stored; `in_a_row`: all that one died in, and that none has outlived since."""
 
     failed: int = 0
     unknown: int = 0
     lost: int = 0
-    died: int = 0
     in_a_row: int = 0
 
     def and_lost(self, stored: bool) -> Tries:
         """The same and one more that a worker died in; `stored`: its bytes were."""
-        return replace(self, lost=self.lost + stored, died=self.died + 1, in_a_row=self.in_a_row + 1)
+        return replace(self, lost=self.lost + stored, in_a_row=self.in_a_row + 1)
 
 
 @dataclass(frozen=True, slots=True)

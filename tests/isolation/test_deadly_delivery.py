@@ -45,3 +45,19 @@ def test_without_the_limit_workers_would_die_of_it_for_ever(monkeypatch: pytest.
         dies_before_its_bytes_are_stored(delivery)
     delivery.refresh_from_db()
     assert delivery.state == "SENDING"
+
+
+@pytest.mark.parametrize(("sha256", "mode"), [("", "act"), ("a" * 64, "recover")], ids=["prepared", "acted"])
+def test_deaths_before_a_try_that_came_back_do_not_count(sha256: str, mode: str) -> None:
+    """In a storm the workers that die by chance add up: a delivery that is tried again and again was given up as deadly (seed
+    1823365496)."""
+    delivery = World().webhook("http://127.0.0.1:9/hook")
+    Delivery.objects.filter(pk=delivery.pk).update(attempts=3, fence=3, request_sha256=sha256)
+    for number, outcome in enumerate(["lost", "lost", "failed"], start=1):
+        DeliveryAttempt.objects.create(
+            workspace_id=delivery.workspace_id, delivery=delivery, number=number, fence=number, outcome=outcome,
+            request_sha256=sha256, at=delivery.created_at, started_at=delivery.created_at,
+        )  # fmt: skip
+    dies_before_its_bytes_are_stored(delivery)
+    taken = delivery_claim.claim(1)
+    assert ([job.mode for job in taken.jobs], taken.stopped) == ([mode], [])

@@ -3,53 +3,28 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 
 import pytest
 from django.db import OperationalError, connection, transaction
-from django.db.models import F
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from accounts.services.lifecycle import merge_customers
-from automations.doctor.run import examine
 from automations.engine.registry import registry
-from automations.models import Event, Routed, Run, SecondLook
+from automations.models import Event, Run, SecondLook
 from automations.services.cancel import end_runs
-from automations.services.pause import pause_automation, resume_automation
+from automations.services.pause import resume_automation
 from automations.worker import second_look
 from automations.worker.advance import advance_batch
 from automations.worker.plans import plans_for
 from automations.worker.second_look import look_again
 from tests.factories import actor_of, make_customer
 from tests.worker.living import happen, log_of, settle
+from tests.worker.missing import held, park, ping, resumed, waiting
 from tests.worker.racing import Racer
 from tests.worker.routing import on, route_all, runs
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def waiting(workspace, step="{id: w, type: wait_until, event: ping}"):
-    """An automation that waits."""
-    return on(workspace, "type: event, event: sign", steps=f"steps: [{step}, {{type: stop}}]")
-
-
-def park(*missed):
-    """Advance in a transaction during which other connections do `missed`."""
-    with transaction.atomic():
-        assert advance_batch() or advance_batch()
-        for work in missed:
-            Racer(work).result()
-
-
-def ping(customer, payload=None, name="ping"):
-    """Something that happens, and is routed, on another connection."""
-
-    def work():
-        happen(customer, name, payload)
-        route_all()
-
-    return work
 
 
 def test_nothing_to_look_at(workspace):
@@ -326,116 +301,39 @@ class TestManyEvents:
     def _few(self, monkeypatch):
         monkeypatch.setattr(second_look, "EVENTS", 3)
 
-    def held(self, workspace, customer, filter="event.seats > 5"):
-        """An automation whose run waits, and is held."""
-        automation = waiting(workspace, f"{{id: w, type: wait_until, event: ping, filter: {filter}}}")
-        happen(customer)
-        settle()
-        pause_automation(actor=actor_of(workspace), automation_id=automation.pk, in_flight="hold")
-        settle()
-        return automation
-
-    def resumed(self, workspace, automation):
-        resume_automation(actor=actor_of(workspace), automation_id=automation.pk, held="continue")
-        settle()
-        [run] = runs(automation)
-        return run
-
     @pytest.mark.parametrize("place", [0, 2, 3, 5, 6, 7])
     def test_the_one_waited_for_wakes_wherever_it_stands(self, workspace, customer, place):
-        automation = self.held(workspace, customer)
+        automation = held(workspace, customer)
         for number in range(8):
             happen(customer, "ping", {"seats": 9 if number == place else 1})
         settle()
-        assert self.resumed(workspace, automation).status == "COMPLETED"
+        assert resumed(workspace, automation).status == "COMPLETED"
         assert SecondLook.objects.count() == 0
 
     @pytest.mark.parametrize("count", [0, 2, 3, 6, 7])
     def test_where_none_was_waited_for_the_run_waits_on_and_the_row_goes(self, workspace, customer, count):
-        automation = self.held(workspace, customer)
+        automation = held(workspace, customer)
         for _ in range(count):
             happen(customer, "ping", {"seats": 1})
         settle()
-        assert self.resumed(workspace, automation).status == "WAITING_FOR_EVENT"
+        assert resumed(workspace, automation).status == "WAITING_FOR_EVENT"
         assert SecondLook.objects.count() == 0
 
     def test_events_of_a_merged_record_are_all_looked_at_as_well(self, workspace, customer):
         visitor = make_customer(workspace)
-        automation = self.held(workspace, customer)
+        automation = held(workspace, customer)
         for who in (visitor, customer):
             for _ in range(4):
                 happen(who, "ping", {"seats": 1})
         happen(visitor, "ping", {"seats": 9})
         settle()
         merge_customers(actor=actor_of(workspace), source_id=visitor.pk, into_id=customer.pk)
-        assert self.resumed(workspace, automation).status == "COMPLETED"
+        assert resumed(workspace, automation).status == "COMPLETED"
 
     def test_one_pass_looks_at_no_more_than_the_bound(self, workspace, customer):
-        automation = self.held(workspace, customer)
+        automation = held(workspace, customer)
         for _ in range(7):
             happen(customer, "ping", {"seats": 1})
         settle()
         resume_automation(actor=actor_of(workspace), automation_id=automation.pk, held="continue")
         assert [look_again() for _ in range(4)] == [1, 1, 1, 0]
-
-
-def set_back(event, seconds=60):
-    """What the clock showed when this event was routed was so much behind what it had shown before."""
-    moved = Routed.objects.filter(event=event).update(routed_at=F("routed_at") - timedelta(seconds=seconds))
-    assert moved == 1
-
-
-BY_ORDER = "case when l.number is null then m.routed_at >= l.created_at else m.number >= l.number end"
-
-
-class TestClockSetBack:
-    """What was missed is told by the order of routing, not by times, which would deceive (RELIABILITY 13, W1)."""
-
-    @pytest.fixture(params=["order", "times"])
-    def right(self, request, monkeypatch):
-        """Whether it is told by the order; else the protection is taken away."""
-        if request.param == "times":
-            assert BY_ORDER in second_look._EVENTS
-            text = second_look._EVENTS.replace(BY_ORDER, "m.routed_at >= l.created_at")
-            monkeypatch.setattr(second_look, "_EVENTS", text)
-        return request.param == "order"
-
-    def test_an_event_missed_while_the_clock_went_back_wakes(self, workspace, customer, right):
-        automation = waiting(workspace)
-        happen(customer)
-        route_all()
-        park(ping(customer))
-        set_back(Event.objects.get(name="ping"))
-        assert look_again() == 1
-        [run] = runs(automation)
-        assert (run.answer == {"event": Event.objects.get(name="ping").pk}) == right
-        assert [finding.check.id for finding in examine(only=["W1"])] == ([] if right else ["W1"])
-
-    def test_an_event_from_before_the_wait_wakes_nobody_although_its_time_is_later(self, workspace, customer, right):
-        automation = waiting(workspace)
-        ping(customer)()
-        happen(customer)
-        route_all()
-        set_back(Event.objects.get(name="ping"), -60)  # what came after it has an earlier time
-        park()
-        assert look_again() == 1
-        [run] = runs(automation)
-        assert (run.status == "WAITING_FOR_EVENT") == right
-        assert examine(only=["W1"]) == []
-
-    def test_an_event_during_a_hold_wakes_when_it_is_released(self, workspace, customer, right):  # PAU-04
-        held = TestManyEvents()
-        automation = held.held(workspace, customer)
-        ping(customer, {"seats": 9})()
-        set_back(Event.objects.get(name="ping"))
-        assert (held.resumed(workspace, automation).status == "COMPLETED") == right
-
-    def test_a_wait_that_the_release_before_began_goes_by_times(self, workspace, customer):  # RELIABILITY 25
-        automation = waiting(workspace)
-        happen(customer)
-        route_all()
-        park(ping(customer))
-        Run.objects.filter(automation=automation).update(wait_since=None)
-        assert look_again() == 1
-        [run] = runs(automation)
-        assert run.status == "RUNNING"
