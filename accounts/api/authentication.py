@@ -40,8 +40,7 @@ class KeyAuthentication(BaseAuthentication):
             return None
         match = _KEY.fullmatch(text)
         ours = cast(Request, request)
-        reading = ours.parser_context["view"].ahead(ours) if match else None
-        row = _admit(match[1], match[2], reading) if match else None
+        row = _admit(match[1], match[2], ours.parser_context["view"].ahead(ours)) if match else None
         if row is None:
             raise Refusal("unauthenticated", "This API key is not known; check that it is complete.")
         number, workspace_id, _, name, scopes, problem, allowed, tokens, *read = row

@@ -9,6 +9,7 @@ import difflib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
@@ -37,8 +38,13 @@ class Early:
 
     body: Any
     posted: Posted
-    ref: Ref
     row: Sequence[Any] | None = None
+
+    @property
+    def ref(self) -> Ref:
+        """How it names its customer."""
+        assert self.posted.customer is not None
+        return self.posted.customer.refs[0]
 
 
 @dataclass(slots=True)
@@ -61,7 +67,7 @@ def look_ahead(raw: bytes) -> Early | None:
     customer = posted[0].customer
     if "events" in body or customer is None or len(customer.refs) != 1:
         return None
-    return Early(body, posted[0], customer.refs[0])
+    return Early(body, posted[0])
 
 
 def post_events(
@@ -76,7 +82,7 @@ def post_events(
     keys = [item.id or _key(idempotency_key, index, len(posted)) for index, item in enumerate(posted)]
     for _ in range(RACES):
         try:
-            return _retried(lambda: _record(actor, posted, keys, early))  # noqa: B023
+            return _retried(partial(_record, actor, posted, keys, early))
         except Raced:  # the customer that was unknown a moment ago is known now
             early = None
     raise Refusal("customer_conflict", "A customer of these events is being made by other requests; send them again.")

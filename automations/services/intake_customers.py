@@ -10,7 +10,7 @@ from accounts.api.requests import Reading
 from accounts.prepared import prepared
 from accounts.services.merged import survivors_of
 from automations.roots.customer import COLUMNS, KEYS, MEANT, RULES, Ref, by_reference, record, said, wanted
-from automations.services.snapshots import Known
+from automations.services.snapshots import OWNER, Known
 
 Answer = Mapping[str, int] | None  # the subject that a reference means
 
@@ -18,12 +18,8 @@ _SLUGS = """array(
     select (select t.slug from accounts_tag t where t.id = ct.tag_id) as slug
     from accounts_customertag ct where ct.customer_id = c.id order by slug
 )"""
-_OWNER = """(
-    select (select o.email from accounts_user o where o.id = m.user_id) from accounts_membership m
-    where m.workspace_id = {workspace} and m.role = 'owner' order by m.id limit 1
-)"""
 _FIND = f"""
-select {", ".join(KEYS)}, {COLUMNS}, {_SLUGS}, {_OWNER.format(workspace="(select %(workspace)s::bigint)")}
+select {", ".join(KEYS)}, {COLUMNS}, {_SLUGS}, {OWNER.format(workspace="(select %(workspace)s::bigint)")}
 from {MEANT} left join accounts_user u on u.id = c.owner_id
 """
 
@@ -33,7 +29,7 @@ def _one(how: str, workspace: str) -> str:
     kind, rule = RULES[how]
     key = f"(select %(key)s::{kind})"  # hidden from the planner, which would plan anew for each
     return f"""
-select {COLUMNS}, {_SLUGS}, c.merged_into_id, {_OWNER.format(workspace=workspace)}
+select {COLUMNS}, {_SLUGS}, c.merged_into_id, {OWNER.format(workspace=workspace)}
 from (
     select * from accounts_customer c where c.workspace_id = {workspace} and {rule.format(key=key)} limit 1
 ) c left join accounts_user u on u.id = c.owner_id

@@ -102,12 +102,12 @@ def _at(data: Any, path: str) -> Any:
     return data
 
 
-_OWNERS = """
-select v.id, (
-    select (select u.email from accounts_user u where u.id = m.user_id) from accounts_membership m
-    where m.workspace_id = v.id and m.role = 'owner' order by m.id limit 1
-) from unnest((select %s::bigint[])) v (id)
-"""
+#: The address of the first owner of a workspace given by an expression, within another statement.
+OWNER = """(
+    select (select o.email from accounts_user o where o.id = m.user_id) from accounts_membership m
+    where m.workspace_id = {workspace} and m.role = 'owner' order by m.id limit 1
+)"""
+_OWNERS = f"select v.id, {OWNER.format(workspace='v.id')} from unnest((select %s::bigint[])) v (id)"
 
 
 def _owners(workspaces: set[int]) -> dict[int, str]:

@@ -34,8 +34,8 @@ Job = Literal["automation", "mail", "sweep"]
 PASS_SECONDS = 200.0  # a pass ends before the next one begins; the rest follows there (CRN-09)
 IDLE = 1.0  # seconds between two looks without a bell
 _AFTERLOOK = 0.06  # a ring within 50 ms of another is swallowed, so the first look after work comes soon
-# A batch of one event costs a third of one of a hundred. After a batch that was not full the next one gathers for so many seconds; an
-# event that comes to a worker at rest is routed at once.
+# A batch costs some 15 ms before it looks at its second event. After one that was not full the next gathers for so many seconds; an event
+# that comes to a worker at rest is routed at once.
 GATHER = 0.02
 
 
@@ -207,9 +207,6 @@ class Loop:
         self._gathered = time.monotonic() + GATHER if 0 < routed < MOST_EVENTS else 0.0
         return routed
 
-    def _advance(self) -> int:
-        return self._turn(self._route) + self._turn(advance_batch) + self._turn(look_again)
-
     def _turn(self, work: Callable[[], int]) -> int:
         """One turn; an error of the database is waited out, any other is logged, and the worker goes on."""
         try:
@@ -240,7 +237,7 @@ class Loop:
                 poison.rest()
             self._rung.set()
             return 0
-        if holder.heard(_AFTERLOOK) or self._advance():
+        if holder.heard(_AFTERLOOK) or self._all(()):
             return 0
         holder.heard(self._until_due())
         return 0
