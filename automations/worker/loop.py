@@ -180,7 +180,8 @@ class Loop:
             while not self.stopping.is_set():
                 while not self.stopping.is_set() and self._may_work() and self._all(chores):
                     self._rung.set()
-                self._turn(lambda: self._listen(holder))
+                if not self.stopping.is_set():
+                    self._turn(lambda: self._listen(holder))
         finally:
             self.stop()
             self._delivering.join(timeout=30)
@@ -237,7 +238,7 @@ class Loop:
                 poison.rest()
             self._rung.set()
             return 0
-        if holder.heard(_AFTERLOOK) or self._all(()):
+        if holder.heard(_AFTERLOOK) or self.stopping.is_set() or self._all(()):
             return 0
         holder.heard(self._until_due())
         return 0

@@ -18,6 +18,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=20, help="how many start values")
     parser.add_argument("--from", dest="first", type=int, default=1, help="the first of them")
     parser.add_argument("--every", type=int, default=1, help="only every so many-th point of each")
+    parser.add_argument(
+        "--part", type=int, default=0, help="which of them, so that --every 3 with parts 0, 1 and 2 are all"
+    )
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"some of {', '.join(KINDS)}: see `faults.Kind`")
     parser.add_argument("--seed", type=int, help="repeat one start value and write its trace")
     parser.add_argument("--point", type=int, help="with a fault at this point of it")

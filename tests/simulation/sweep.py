@@ -38,7 +38,7 @@ def faults(passed: list[str], seed: int) -> Iterator[Fault]:
     asked = os.environ.get("SIMULATION_KINDS", "death,cut").split(",")
     kinds: list[Kind] = [kind for kind in get_args(Kind) if kind in asked]
     every = number("EVERY", 1)
-    for point in range(seed % every, len(passed), every):
+    for point in range((seed + number("PART", 0)) % every, len(passed), every):
         for kind in kinds:
             if kind != "cut" or "commit" in passed[point]:
                 yield Fault(point, kind)
