@@ -137,7 +137,7 @@ def _children(mail_port: int | None) -> list[Child]:
     manage = [sys.executable, str(CHECKOUT / "manage.py")]
     web = [
         *(sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(CHECKOUT)),
-        *("--bind", _place(), "--worker-class", "gthread", "--threads", "4"),
+        *("--bind", _place(), "--worker-class", "config.web.Worker", "--threads", "4"),
         *("--workers", str(settings.ONWARD_WEB_WORKERS), "--timeout", "60", "--graceful-timeout", "15"),
         *("--log-level", "warning", "--no-control-socket"),
     ]

@@ -135,9 +135,10 @@ class Web(Host):
 
     def __init__(self, url: str, tree: Path = ROOT, **more: str) -> None:
         self.port = _free_port()
+        kind = "config.web.Worker" if (tree / "config/web.py").exists() else "gthread"  # of an older release
         command = [
             *(sys.executable, "-m", "gunicorn", "config.wsgi:application", "--chdir", str(tree)),
-            *("--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread", "--threads", "4", "--workers", "2"),
+            *("--bind", f"127.0.0.1:{self.port}", "--worker-class", kind, "--threads", "4", "--workers", "2"),
             *("--timeout", "60", "--graceful-timeout", "15", "--log-level", "error", "--no-control-socket"),
         ]
         super().__init__("web", command, environment(url, **more), tree)

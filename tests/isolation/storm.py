@@ -179,7 +179,7 @@ class Storm:
         """As `manage.py up` starts it."""
         return Host(
             self.server.url,
-            module=("gunicorn", "config.wsgi:application", "--bind", f"127.0.0.1:{self.port}", "--worker-class", "gthread",
+            module=("gunicorn", "config.wsgi:application", "--bind", f"127.0.0.1:{self.port}", "--worker-class", "config.web.Worker",
                     "--threads", "4", "--workers", "2", "--log-level", "warning", "--no-control-socket"),
         )  # fmt: skip
 
