@@ -19,10 +19,10 @@ THREADS = 2
 
 
 class Hasty(Worker):
-    """Cuts after half a second, and keeps little."""
+    """Cuts after a second, and keeps little."""
 
-    grace = 0.5
-    pace = 100 * 1024
+    grace = 1.0
+    pace = 50 * 1024
     silence = 0.5
     linger_most = 0.5
     held_most = 300_000
