@@ -164,6 +164,7 @@ def _act(job: Job) -> Any:
     if job.mode == "recover":
         found = action.find(job.envelope, job.key)
         if is_settled(found):
+            job.told = True
             return found
     return action.perform(job.envelope, job.key, job.body or b"")
 

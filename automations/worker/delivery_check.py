@@ -1,13 +1,13 @@
 """What is looked at again under the lock, before a delivery is sent: its run, marks, exits, the person, consent
 (DESIGN 5.3).
 
-What is being sent or may have been sent is finished and shown, whatever became of its run; so reading back is never
-stopped, and a repetition that is stopped becomes a matter for a person.
+What is being sent or may have been sent is finished and shown, whatever became of its run; so reading back is never stopped. A
+repetition that is stopped is read back where the provider can be asked, and otherwise a matter for a person.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -42,6 +42,11 @@ SELECT w.id FROM accounts_workspace w JOIN accounts_plan p ON p.slug = w.plan WH
 p.monthly_emails = 0
 """
 _HOLD = "UPDATE automations_delivery SET state = 'QUEUED', due_at = NULL, lease_until = NULL WHERE id = ANY(%s)"
+# One that a worker was lost over may have been sent: it stays what it is, so that nobody cancels it as if it had not.
+_HOLD_LOST = """
+UPDATE automations_delivery SET due_at = onward_now() + interval '1 minute', lease_until = clock_timestamp() + interval '1 minute'
+WHERE id = ANY(%s)
+"""
 
 
 @dataclass(slots=True)
@@ -84,10 +89,19 @@ def check(cursor: Any, jobs: Iterable[Job]) -> Checked:
             held.append(job)
         elif verdict == "later":
             checked.later.append(job.id)
-    if held:
-        record_losses(cursor, held)
-        cursor.execute(_HOLD, [[job.id for job in held]])
+    _hold(cursor, held)
     return checked
+
+
+def _hold(cursor: Any, jobs: Sequence[Job]) -> None:
+    """Leave these until their automation goes on."""
+    lost = [job for job in jobs if job.mode == "recover" and job.lost]
+    others = [job for job in jobs if job not in lost]
+    if lost:
+        cursor.execute(_HOLD_LOST, [[job.id for job in lost]])
+    if others:
+        record_losses(cursor, others)
+        cursor.execute(_HOLD, [[job.id for job in others]])
 
 
 def _facts(cursor: Any, jobs: list[Job]) -> _Facts:
@@ -166,7 +180,12 @@ def _verdict(job: Job, facts: _Facts) -> Stopped | str:
     stopped = _stop(job, run, facts)
     if stopped is None:
         return "later" if job.run_id in facts.may_end else "go"
-    return _unsent(job, *stopped) if job.mode == "act" else _doubtful(job)
+    if job.mode == "act":
+        return _unsent(job, *stopped)
+    if stopped[0] == "REVIEW" or job.unsure() != "read_back":
+        return _doubtful(job)
+    job.mode = "read_back"
+    return "go"
 
 
 def _covered(run: Mapping[str, Any], mark: str) -> bool:

@@ -86,6 +86,15 @@ def judge(outcome: Outcome, rules: Rules, tries: Tries, unsure: Unsure, jitter: 
     return Verdict(settled_state(outcome), attempt, answer=outcome)
 
 
+def in_doubt(outcome: Outcome, rules: Rules, tries: Tries) -> Outcome:
+    """What a try of money says when a worker was lost over an earlier one. That it failed for now says nothing about the other, whose
+    request may arrive yet, sent by a worker that slept: nobody can tell, so the provider is asked about the key from then on. Any
+    other answer stands: under one key the provider gives it to both."""
+    if isinstance(outcome, Failed) and outcome.temporary and rules.money and tries.lost:
+        return Unknown(f"{outcome.message} An earlier try may have been made.")
+    return outcome
+
+
 def _unsure(outcome: Unknown, rules: Rules, tries: Tries, unsure: Unsure, jitter: float) -> Verdict:
     if unsure == "repeat":
         return judge(Failed("no_answer", outcome.message, temporary=True), rules, tries, unsure, jitter)

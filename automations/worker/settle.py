@@ -17,13 +17,14 @@ from django.db import connection, transaction
 from accounts.services.tasks import NewTask, create_tasks
 from automations.engine.kinds import OutsideAction
 from automations.engine.outcomes import Done, Outcome
+from automations.models import OPEN_STATES, Delivery
 from automations.services.erasing import empty_deliveries
 from automations.services.jsontext import plain_text
 from automations.worker.answers import encode, error_of
 from automations.worker.bell import ring
 from automations.worker.jobs import Job, Stopped
 from automations.worker.losses import record_losses
-from automations.worker.policy import Verdict, judge, read_back
+from automations.worker.policy import Verdict, in_doubt, judge, read_back
 from automations.worker.retrying import is_transient, retrying
 from automations.worker.settle_runs import Settled, lock_runs, tell_runs
 
@@ -104,6 +105,8 @@ def _has_consequences(job: Job) -> bool:
 
 
 def _entry(job: Job) -> _Entry:
+    if job.mode != "read_back" and not job.told and job.outcome is not None:
+        job.outcome = in_doubt(job.outcome, job.rules, job.tries)
     verdict = _verdict(job, job.outcome)
     return _Entry(job, verdict, job.outcome, error_of(job.outcome) if job.outcome else None, job.mode != "read_back")
 
@@ -139,9 +142,26 @@ def _settle_alone(job: Job) -> int:
         return retrying(lambda: _with_consequences(job), PATIENCE)
     except TakenOver:
         log.warning("delivery %s was taken over; its late result is not written", job.id)
+        _tell_of_late_money(job)
     except Exception:  # the consequences could not be written; the lease runs out and the provider is asked what it did
         log.exception("delivery %s cannot be settled", job.id)
     return 0
+
+
+def _tell_of_late_money(job: Job) -> None:
+    """Money that a provider took after all, although the charge was settled without it: nobody but a person can put that right."""
+    if job.rules.money and isinstance(job.outcome, Done):
+        try:
+            retrying(lambda: _tell_unless_settled_alike(job), PATIENCE)
+        except Exception:
+            log.exception("the late result of delivery %s could not be told to anybody", job.id)
+
+
+@transaction.atomic
+def _tell_unless_settled_alike(job: Job) -> None:
+    state = Delivery.objects.values_list("state", flat=True).get(pk=job.id)
+    if state not in (*OPEN_STATES, "SENT"):
+        _ask_people([job], f"The provider acted after all, and said so when this was settled already ({state})")
 
 
 @transaction.atomic
@@ -190,7 +210,7 @@ def _write(cursor: Any, entries: Sequence[_Entry], runs: dict[int, Any]) -> list
             _ATTEMPTS, [[entry.job.id for entry in acted], [entry.verdict.attempt for entry in acted], errors]
         )
     tell_runs(cursor, [Settled(entry.job, entry.verdict, entry.error) for entry in kept], runs)
-    _ask_people([entry for entry in kept if entry.verdict.person])
+    _ask_people([entry.job for entry in kept if entry.verdict.person])
     _forget_erased(cursor, [entry.job.id for entry in kept if entry.verdict.wait is None and entry.job.customer_id])
     ring()
     return sorted(mine)
@@ -215,21 +235,21 @@ def _reference(outcome: Outcome | None) -> str:
     return str(found)[:200] if found else ""
 
 
-def _ask_people(entries: Sequence[_Entry]) -> None:
+def _ask_people(jobs: Sequence[Job], why: str = "It may or may not have acted; nobody can tell") -> None:
     """What nobody can tell becomes a task (DESIGN 5.3, UNKNOWN)."""
-    if not entries:
+    if not jobs:
         return
     create_tasks(
         [
             NewTask(
-                workspace_id=entry.job.workspace_id,
-                title=f"Find out what became of delivery dlv_{entry.job.id}",
-                message=f"Step “{entry.job.step}” of exec_{entry.job.run_id} may or may not have acted; nobody can tell. "
-                f"Look at the receiver for the key {entry.job.key} before anything is done again.",
-                customer_id=entry.job.customer_id,
-                subjects=dict(entry.job.envelope.subjects),
-                run_id=entry.job.run_id,
+                workspace_id=job.workspace_id,
+                title=f"Find out what became of delivery dlv_{job.id}",
+                message=f"Step “{job.step}” of exec_{job.run_id}: {why}. "
+                f"Look at the receiver for the key {job.key} before anything is done again.",
+                customer_id=job.customer_id,
+                subjects=dict(job.envelope.subjects),
+                run_id=job.run_id,
             )
-            for entry in entries
+            for job in jobs
         ]
     )

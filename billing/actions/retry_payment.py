@@ -75,7 +75,8 @@ class RetryPayment(OutsideAction):
             return payment
         gateway = gateway_of(payment)
         if gateway is None or payment.method is None:
-            return Failed("gateway_missing", f"The gateway behind {payment.public_id} is not installed any more.")
+            message = f"The gateway behind {payment.public_id} is not installed any more."
+            return Failed("gateway_missing", message, temporary=True)  # which says nothing about an earlier try
         charge = Charge(
             amount=payment.amount,
             currency=payment.currency,

@@ -15,6 +15,7 @@ from django.db import transaction
 
 from accounts.clock import evaluation_now
 from automations.engine.outcomes import Done, Failed, Outcome, Refused, Unknown
+from automations.models import OPEN_STATES, Delivery
 from billing.models import OPEN_PAYMENTS, UNPAID_INVOICES, Invoice, Payment, PaymentMethod, PaymentStatus
 from billing.money import to_text
 from billing.services.locking import hold_invoices
@@ -46,7 +47,7 @@ def begin_charge(order: ChargeOrder, key: str) -> Payment | Failed | Refused:
     known = Payment.objects.filter(workspace_id=order.workspace_id, key=key).select_related("method").first()
     if known is not None:
         return known
-    refused = _changed(order, invoice)
+    refused = _settled(key) or _changed(order, invoice)
     if refused is not None or invoice is None:
         return refused or Refused("not_found", f"There is no invoice {order.invoice} any more.")
     method = _method(invoice)
@@ -66,6 +67,14 @@ def begin_charge(order: ChargeOrder, key: str) -> Payment | Failed | Refused:
         created_at=now,
         updated_at=now,
     )
+
+
+def _settled(key: str) -> Refused | None:
+    """A worker that slept while another took its delivery over and settled it must not begin what was decided without it. Settling
+    holds the invoice, which is held here."""
+    if Delivery.objects.filter(key=key).exclude(state__in=OPEN_STATES).exists():
+        return Refused("taken_over", "Another worker has settled this charge.")
+    return None
 
 
 def _changed(order: ChargeOrder, invoice: Invoice | None) -> Refused | None:

@@ -10,6 +10,7 @@ import pytest
 from accounts.clock import evaluation_now
 from accounts.models import Customer
 from automations.engine.outcomes import Done, Failed, Outcome, Refused, Skipped, Suppressed, Unknown
+from automations.models import Delivery
 from billing.models import Invoice, Payment
 from billing.services.charges import ChargeOrder, begin_charge, settle_charge
 from billing.services.invoices import mark_uncollectible, void_invoice
@@ -25,6 +26,8 @@ from tests.billing.helpers import (
     reload,
 )
 from tests.factories import actor_of
+from tests.worker.deliveries import World
+from tests.worker.provider import charge
 
 pytestmark = pytest.mark.django_db
 
@@ -48,6 +51,20 @@ def buyer() -> Customer:
 
 def order_for(invoice: Invoice, run_id: int | None = 456) -> ChargeOrder:
     return ChargeOrder(invoice.workspace_id, invoice.pk, invoice.amount_due, invoice.currency, run_id)
+
+
+def test_what_was_settled_without_it_is_not_begun(buyer: Customer) -> None:
+    """A worker slept before it had written the charge down; meanwhile another found no card, and the run went another way."""
+    make_card(buyer)
+    invoice = make_invoice(buyer)
+    delivery = World(workspace=buyer.workspace).delivery(charge(), "retry_payment", state="FAILED", due_at=None)
+    answer = begin_charge(order_for(invoice), delivery.key)
+    assert isinstance(answer, Refused)
+    assert answer.code == "taken_over"
+    Delivery.objects.filter(pk=delivery.pk).update(
+        state="SENDING", fence=1, lease_until=evaluation_now(), due_at=evaluation_now()
+    )
+    assert isinstance(begin_charge(order_for(invoice), delivery.key), Payment)
 
 
 def begun(buyer: Customer, **fields: Any) -> tuple[ChargeOrder, Invoice, Payment]:

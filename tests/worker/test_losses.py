@@ -48,12 +48,15 @@ def test_it_survives_a_hold(world: World) -> None:
     held = Automation.objects.filter(pk=world.automation.pk)
     held.update(hold_mark=mail.run_id, state="PAUSED")
     assert delivery_claim.claim(8).put_off == 1
-    assert losses(mail) == 1
+    mail.refresh_from_db()
+    assert (mail.state, losses(mail)) == ("SENDING", 0)
     held.update(hold_mark=None, state="ACTIVE")
-    Delivery.objects.filter(pk=mail.pk).update(due_at=evaluation_now())
+    expire_lease(mail)
     delivery_claim._workspaces.forget()
     claimed = delivery_claim.claim(8)
     assert (claimed.jobs, [item.state for item in claimed.stopped]) == ([], ["REVIEW"])
+    assert settle_stopped(claimed.stopped) == 1
+    assert losses(mail) == 1
 
 
 def test_a_late_owner_is_faster_than_a_stop(world: World) -> None:
