@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from config.web import Worker
 from tests.config.conftest import plain_environment
@@ -49,40 +51,46 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
 class Site:
     """One process of two threads, until `end`."""
 
-    def __init__(self, worker: str = "tests.config.web_site.Hasty", connections: int = 40) -> None:
+    def __init__(
+        self, worker: str = "tests.config.web_site.Hasty", connections: int = 40, more: Sequence[str] = ()
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         options = [
-            "--bind",
-            f"127.0.0.1:{self.port}",
-            "--worker-class",
-            worker,
-            "--workers",
-            "1",
-            "--threads",
-            str(THREADS),
-        ]
-        options += [
-            "--worker-connections",
-            str(connections),
-            "--keep-alive",
-            "5",
-            "--log-level",
-            "error",
-            "--no-control-socket",
+            *(
+                "--bind",
+                f"127.0.0.1:{self.port}",
+                "--worker-class",
+                worker,
+                "--workers",
+                "1",
+                "--threads",
+                str(THREADS),
+            ),
+            *(
+                "--worker-connections",
+                str(connections),
+                "--keep-alive",
+                "5",
+                "--log-level",
+                "error",
+                "--no-control-socket",
+            ),
+            *more,
         ]
         command = [sys.executable, "-m", "gunicorn", "tests.config.web_site:application", *options]
         self.process = subprocess.Popen(command, cwd=ROOT, env=plain_environment(), stderr=subprocess.PIPE, text=True)
         self._await()
+        self._first = self._resident()
 
     def _await(self) -> None:
         end = time.monotonic() + 60
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                self.connect().close()
+                self.ask()
                 return
-            except ConnectionRefusedError:
+            except ConnectionError:
                 time.sleep(0.05)
         raise AssertionError(f"gunicorn did not come up: {self.end()}")
 
@@ -101,6 +109,14 @@ class Site:
         finally:
             if client is None:
                 own.close()
+
+    def memory(self) -> int:
+        """Bytes that its worker has taken since it came up."""
+        return self._resident() - self._first
+
+    def _resident(self) -> int:
+        (worker,) = psutil.Process(self.process.pid).children()
+        return int(worker.memory_info().rss)
 
     def end(self) -> str:
         """SIGTERM; answers what the server logged."""
