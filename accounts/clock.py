@@ -47,7 +47,11 @@ def refuse_backwards_while(unfinished: Callable[[], bool]) -> None:
 def refuse_unless_movable() -> None:
     """Raises Refusal `clock_refused` without `ONWARD_ALLOW_CLOCK`."""
     if not getattr(settings, "ONWARD_ALLOW_CLOCK", False):
-        raise Refusal("clock_refused", "The clock of this installation is real; set ONWARD_ALLOW_CLOCK=1 to move it.")
+        raise Refusal(
+            "clock_refused",
+            "The clock of this installation is real; set ONWARD_ALLOW_CLOCK=1 to move it. Beside `make up` it may be moved: a second"
+            " terminal needs the same ONWARD_DATA.",
+        )
 
 
 @transaction.atomic

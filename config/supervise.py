@@ -19,6 +19,7 @@ from types import FrameType
 STEADY_SECONDS = 60.0  # a child that lived that long starts again at once
 LONGEST_WAIT = 30.0  # seconds between two starts of a child that keeps failing
 STOP_SECONDS = 25.0  # for finishing what is at hand; then it is killed
+DYING_SECONDS = 5.0  # for the killed to be gone; where nobody reaps orphans they stay for ever, and hold nothing
 PR_SET_PDEATHSIG = 1
 
 
@@ -67,6 +68,16 @@ class Child:
             (os.killpg if group else os.kill)(self.process.pid, number)
         except ProcessLookupError:
             return
+
+    def is_gone(self) -> bool:
+        """Whether nobody of its group is left. The killed hold their locks, that on the database's server among them, until the end."""
+        if self.process is None:
+            return True
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
 
 @dataclass
@@ -140,6 +151,9 @@ class Parent:
             child.signal(signal.SIGKILL, group=True)
             if child.process is not None:
                 child.process.wait()
+        deadline = time.monotonic() + DYING_SECONDS
+        while not all(child.is_gone() for child in self.children) and time.monotonic() < deadline:
+            time.sleep(0.02)
         signal.set_wakeup_fd(-1)
         os.close(self._read)
         os.close(self._write)

@@ -121,7 +121,7 @@ def _headers(exc: Exception, refusal: Refusal) -> dict[str, str]:
     return {}
 
 
-def unknown_address(request: HttpRequest, exception: Exception | None = None, path: str = "") -> JsonResponse:
+def unknown_address(request: HttpRequest, exception: Exception | None = None, path: str | None = None) -> JsonResponse:
     """Everything under `/api/v1/` that is no endpoint; the last entry of the project's addresses."""
     refusal = Refusal("not_found", f"There is nothing at {request.path[:200]}; see /api/docs/.")
     return JsonResponse(refusal.as_dict(), status=refusal.status)

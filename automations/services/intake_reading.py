@@ -113,7 +113,10 @@ def _is_short(value: Any) -> bool:
 
 def _name(value: Any, place: str) -> str:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
-        _wrong(f"{place}name", "must begin with a small letter and have at most 100 of a-z, 0-9, _ and .")
+        _wrong(
+            f"{place}name",
+            "must begin with a small letter and have at most 100 letters a-z, digits, underscores and points",
+        )
     return _OLD_NAMES.get(value, value)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.db import connections
 
+from accounts import provenance
 from accounts.clock import evaluation_now, refuse_unless_movable, set_clock
 from accounts.errors import Refusal
 from automations.services import sweeps
@@ -41,6 +42,8 @@ def work(
 
     Raises `WorkersFailed`, and Refusal when the clock cannot be moved as asked; then nothing was done.
     """
+    if now is not None or through is not None:
+        _refuse_while_held()
     if now is not None:
         set_clock(now)
     if through is not None:
@@ -55,6 +58,14 @@ def work(
         return _idle()
     _forever()
     return None
+
+
+def _refuse_while_held() -> None:
+    """Nothing would happen at the new time, and much be late for it afterwards."""
+    if why := provenance.why_held():
+        raise Refusal(
+            "wrong_state", f"The clock is not moved while workers are held: {why} Say `manage.py restored --go` first."
+        )
 
 
 def walk_through(target: str) -> int:

@@ -6,14 +6,16 @@ import logging
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.http import Http404
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions
 
 from accounts.api.exceptions import as_refusal, handle_exception, unknown_address
+from accounts.api.urls import fallback
 from accounts.errors import STATUS, Refusal
 from tests.factories import ApiClient, make_api_key, make_workspace
 
@@ -108,6 +110,15 @@ def test_an_unknown_address_is_json() -> None:
     answer = unknown_address(RequestFactory().get("/api/v1/nowhere"), path="nowhere")
     assert answer.status_code == 404
     assert b"/api/v1/nowhere" in answer.content
+
+
+@pytest.mark.parametrize("path", ["/api/v1/nowhere", "/api/v1/invoices//finalize", "/api/v1/", "/api/v1"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_while_developing_too_and_without_a_token(settings: LazySettings, path: str, method: str) -> None:
+    """There an address of ours stands in the place of the framework's page, and its guard against forged forms before it."""
+    settings.DEBUG, settings.ROOT_URLCONF = True, (fallback,)
+    answer = Client(enforce_csrf_checks=True).generic(method, path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 @pytest.mark.django_db(transaction=True)

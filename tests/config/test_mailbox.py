@@ -102,7 +102,7 @@ class TestReading:
         return out.getvalue()
 
     def test_an_empty_mailbox_says_so(self, mailbox: Mailbox) -> None:
-        assert self.output("list") == "No mail yet.\n"
+        assert self.output("list").startswith("No mail yet in ")
 
     def test_the_list_names_number_recipient_and_subject(self, mailbox: Mailbox) -> None:
         for number in range(1, 12):
@@ -122,7 +122,7 @@ class TestReading:
 
     @pytest.mark.parametrize("arguments", [("show", "7"), ("show",)])
     def test_a_mail_that_is_not_there(self, mailbox: Mailbox, arguments: tuple[str, ...]) -> None:
-        with pytest.raises(CommandError, match="There is no mail"):
+        with pytest.raises(CommandError, match=r"There is no mail|Which one"):
             self.output(*arguments)
 
     def test_a_half_written_file_is_no_mail(self, mailbox: Mailbox) -> None:

@@ -35,6 +35,19 @@ def note():
 SLEEPER = NOTE + "note(); time.sleep(600)"
 DEAF = NOTE + "signal.signal(signal.SIGTERM, signal.SIG_IGN); note(); time.sleep(600)"
 FAILING = NOTE + "note(); sys.exit(3)"
+CROWD = (
+    NOTE
+    + """
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+kept = bytearray(30_000_000)
+for _ in range(12):
+    if not os.fork():
+        kept[::4096] = b"x" * len(kept[::4096])  # memory of its own takes a while to be given back
+        break
+note()
+time.sleep(600)
+"""
+)
 FORKING = NOTE + "os.fork(); note(); time.sleep(600)"
 
 
@@ -114,6 +127,25 @@ class TestParent:
         parent.terminate()
         parent.communicate(timeout=10)
         assert gone(pids(tmp_path)[0])
+
+    def test_nobody_of_a_killed_group_is_left_when_it_ends(self, tmp_path: Path) -> None:
+        """They hold what they held until they are gone: the lock of the embedded server, which would stay up."""
+        parent = start(tmp_path, CROWD)
+        until(lambda: len(pids(tmp_path)) == 13)
+        for _ in range(2):
+            parent.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        assert parent.stdout
+        for line in parent.stdout:
+            if line == "ended\n":
+                break
+        left = [
+            pid
+            for pid in pids(tmp_path)
+            if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        ]
+        parent.communicate(timeout=20)
+        assert left == []
 
     @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
     def test_kill_9_of_the_parent_leaves_no_orphans(self, tmp_path: Path) -> None:

@@ -9,16 +9,19 @@ from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from django.test import Client
 
 from accounts import provenance
+from accounts.clock import evaluation_now
 from accounts.models import Installation, Provenance
+from automations.management.commands import restored as restored_command
 from automations.models import Delivery, Run, Unrouted
 from automations.services.outgoing import outgoing
 from automations.worker import delivery_claim
@@ -190,11 +193,27 @@ def test_within_a_transaction_the_file_stays_behind_what_is_committed() -> None:
     assert not file().exists()
 
 
-def test_it_is_held_by_hand_before_anything_is_started() -> None:  # the copy of a whole disk
-    assert restored("--hold", "This is the copy for trying things out.") == (1, restored()[1])
+def test_it_is_held_by_hand_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # the copy of a whole disk
+    waited = list[float]()
+    monkeypatch.setattr(restored_command, "time", SimpleNamespace(sleep=waited.append))
+    assert restored("--hold", "This is the copy for trying things out.") == (0, restored()[1])
+    assert waited[0] > provenance.EVERY, "a worker that runs may not have looked yet"
+    assert restored()[0] == 1
     assert "for trying things out" in restored()[1]
     assert not provenance.may_work()
     assert restored("--go")[0] == 0
+
+
+@pytest.mark.parametrize("option", ["--now", "--through"])
+def test_the_clock_is_not_moved_while_it_is_held(option: str) -> None:
+    """Nothing would happen at the new time, and what is recorded before the word to go be too old for it."""
+    before = evaluation_now()
+    provenance.hold("An old state.")
+    with pytest.raises(CommandError, match="restored --go"):
+        call_command("work", option, "+3d")
+    assert evaluation_now() - before < timedelta(days=1)
 
 
 def test_a_row_is_held_for_a_reason() -> None:

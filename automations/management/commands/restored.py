@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -11,9 +12,11 @@ from django.core.management.base import BaseCommand, CommandParser
 from accounts import provenance
 from automations.services.outgoing import SHOWN, outgoing
 
+SEEN = 1.0  # seconds more than a worker lets pass between two looks: for what it has at hand
+
 
 class Command(BaseCommand):
-    """Exit codes: 0 workers may work, 1 they are held."""
+    """Exit codes: 0 workers may work, or are held as was asked; 1 they are held."""
 
     help = "Say whether these data are a restored backup or a copy, and what would go out; changes nothing without --hold or --go."
 
@@ -27,9 +30,11 @@ class Command(BaseCommand):
         parser.add_argument("--workspace", help="accepted for uniformity; an installation is held as a whole")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Ends the process with 1 while workers are held."""
+        """Ends the process with 1 while workers are held, unless it was asked to hold them. Then it answers when all that run have
+        heard of it, and take nothing up any more."""
         if options["hold"] is not None:
             provenance.hold(options["hold"].strip() or "Held by hand.")
+            time.sleep(provenance.EVERY + SEEN)
         if options["go"]:
             provenance.confirm()
         why, found = provenance.why_held(), outgoing(options["most"])
@@ -37,7 +42,7 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps({"held": bool(why), "why": why, "outgoing": found.as_json()}, default=str))
         else:
             self._tell(why, found.lines())
-        if why:
+        if why and options["hold"] is None:
             sys.exit(1)
 
     def _tell(self, why: str, lines: list[str]) -> None:

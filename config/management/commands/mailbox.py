@@ -43,9 +43,11 @@ class Command(BaseCommand):
             message = mail.message()
             self.stdout.write(f"{mail.number:>4}  {message['Date'] or '':31}  {message['To']}  {message['Subject']}")
         if not mails:
-            self.stdout.write("No mail yet.")
+            self.stdout.write(f"No mail yet in {settings.ONWARD_DATA}.")
 
     def _show(self, mailbox: Mailbox, number: int | None) -> None:
+        if number is None:
+            raise CommandError("Which one? `manage.py mailbox show 1`; `manage.py mailbox list` names them all.")
         mail = next((mail for mail in mailbox.mails() if mail.number == number), None)
         if mail is None:
             raise CommandError(f"There is no mail {number}. `manage.py mailbox list` names them all.")
