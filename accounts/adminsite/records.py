@@ -132,15 +132,20 @@ class ProvenanceAdmin(RecordAdmin):
     """The one row."""
 
     place, title = 12, "Provenance"
-    about = "Where these data were last at work. A restored copy stands still until `manage.py restored --go`."
+    about = "Where these data were last at work, and whether they may work here: a restored copy stands still."
     empty_text = "Nothing has worked here yet."
     list_display = ("home", shown_at("seen_at", "last at work"), shown_at("held_at", "held since"), "held_why")
     shown = ("home", "timeline", "seen_at", "held_at", "held_why")
-    labels: ClassVar[dict[str, str]] = {"seen_at": "Last at work", "held_at": "Held since", "held_why": "Held because"}
+    labels: ClassVar[dict[str, str]] = {
+        "seen_at": "Last at work",
+        "held_at": "Held since",
+        "held_why": "Held because",
+        "home": "Server and database",
+    }
 
     def heading(self, row: models.Provenance) -> str:
-        """Number of the server and of the database."""
-        return row.home or "a server without a number"
+        """What is asked first."""
+        return "Workers are held" if row.held_at else "Workers may work"
 
 
 @admin.register(models.Idempotency)

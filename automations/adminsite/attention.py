@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from accounts.adminsite.look import lasting
 from accounts.clock import real_now
-from accounts.models import Installation, Task
+from accounts.models import Installation, Provenance, Task
 from automations.models import Delivery, Run, Worker
 
 LOOKED_AT = 2000  # newest rows of each table; no index serves these questions alone
@@ -27,6 +27,7 @@ class Attention:
     tasks: list[Task]
     workers: int
     clock: str
+    held: str
 
     @property
     def nothing(self) -> bool:
@@ -35,7 +36,7 @@ class Attention:
 
 
 def look() -> Attention:
-    """Five queries."""
+    """A handful of queries."""
     runs = _newest(Run, status="FAILED").select_related("automation", "customer", "workspace").defer("state", "answer")
     deliveries = _newest(Delivery, state__in=["UNKNOWN", "REVIEW"]).select_related("workspace")
     tasks = _newest(Task, state="open").select_related("customer", "workspace")
@@ -43,7 +44,8 @@ def look() -> Attention:
     offset = Installation.objects.values_list("clock_offset", flat=True).first() or timedelta()
     way = "behind" if offset < timedelta() else "ahead"
     clock = f"{lasting(abs(offset))} {way}" if abs(offset) >= timedelta(seconds=1) else ""
-    return Attention(list(runs), list(deliveries), list(tasks), len(beats), clock)
+    held = Provenance.objects.exclude(held_at=None).values_list("held_why", flat=True).first() or ""
+    return Attention(list(runs), list(deliveries), list(tasks), len(beats), clock, held)
 
 
 def _newest(model: Any, **wanted: Any) -> QuerySet[Any]:

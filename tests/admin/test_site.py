@@ -15,10 +15,11 @@ from django.core.management import call_command
 from django.test import Client, override_settings
 from django_q.models import Failure, OrmQ, Schedule, Success
 
+from accounts import provenance
 from accounts.adminsite.record import RecordAdmin
 from accounts.adminsite.site import SECTIONS
 from accounts.clock import real_now
-from accounts.models import Customer, Installation, Task, Workspace
+from accounts.models import Customer, Installation, Provenance, Task, Workspace
 from automations.adminsite import attention
 from automations.models import Automation, Delivery, Run, Version, Worker
 from tests.admin.pages import address, content, cost, links, page_of, read, words
@@ -147,6 +148,18 @@ class TestAttention:
         assert "clock of this installation" not in words(read(operator, "/admin/"))
         pass_time("+3d")
         assert "The clock of this installation is 3 days ahead." in words(read(operator, "/admin/"))
+
+    def test_held_workers_are_said_with_the_way_out(self, operator: Client) -> None:  # RELIABILITY 36
+        assert "Nothing is done here" not in words(read(operator, "/admin/"))
+        provenance.hold("This is the copy of Tuesday.")
+        assert "Nothing is done here: This is the copy of Tuesday. manage.py restored" in words(
+            read(operator, "/admin/")
+        )
+        [row] = Provenance.objects.all()
+        assert "Workers are held" in words(read(operator, page_of(row)))
+        provenance.confirm()
+        assert "Nothing is done here" not in words(read(operator, "/admin/"))
+        assert "Workers may work" in words(read(operator, page_of(row)))
 
     def test_it_costs_the_same_however_much_there_is(self, operator: Client, workspace: Workspace) -> None:
         run = failed_run(workspace)
