@@ -295,8 +295,11 @@ class Simulation:
                 wait, self._rounds = due + 0.001, -1
             elif sleepers:
                 wait = min(sleepers)
-        self._rounds += 1
-        self.clock.jump(max(0.0, min([wait, *sleepers])))
+        jump = max(0.0, min([wait, *sleepers]))
+        # Until somebody wakes is no round in which all were quiet: who looks meanwhile may step back before the one who sleeps.
+        if jump == wait or self._rounds >= len(QUIET):
+            self._rounds += 1
+        self.clock.jump(jump)
         if self.clock.seconds > LONGEST:
             raise Stuck("something keeps itself busy for ever")
         self.clock.tell()
