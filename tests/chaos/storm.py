@@ -114,7 +114,8 @@ class Storm:
         leaving = set(self.chance.sample(range(len(strokes)), min(self.plan.leavers, len(strokes))))
         share = -(-self.plan.runs // max(1, len(strokes)))
         leavers = self.customers[LEAVER::10]
-        first = 0
+        first = self._say(crowd, 0, BATCH)
+        self._wait_for_runs()  # of the first versions: the strokes may leave nobody the time to route before there are others
         for place, stroke in enumerate(strokes):
             first = self._say(crowd, first, min(first + share, self.plan.runs - BATCH))
             time.sleep(self.chance.uniform(0, 2 * self.plan.pause))
@@ -167,6 +168,13 @@ class Storm:
             if set(left) == {"unknown"}:
                 set_clock("+61s")
             time.sleep(0.2)
+
+    def _wait_for_runs(self) -> None:
+        """Until the first has begun."""
+        end = time.monotonic() + self.plan.patience
+        while not Run.objects.filter(automation__in=self.flows).exists():
+            assert time.monotonic() < end, f"nothing is routed: {dict(self.told.answers)}"
+            time.sleep(0.05)
 
     def _wait_for_versions(self) -> None:
         """Until each flow has a second one, so that what is said now walks it."""
