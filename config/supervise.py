@@ -60,24 +60,15 @@ class Child:
         self.process, self.next_start = None, time.monotonic() + wait
         return wait
 
-    def signal(self, number: int, *, group: bool = False) -> None:
-        """Signal the process, or its whole group: a group may outlive its first process."""
+    def signal(self, number: int, *, group: bool = False) -> bool:
+        """Signal the process, or its whole group: a group may outlive its first process. Whether anybody was there; 0 only asks."""
         if self.process is None:
-            return
+            return False
         try:
             (os.killpg if group else os.kill)(self.process.pid, number)
         except ProcessLookupError:
-            return
-
-    def is_gone(self) -> bool:
-        """Whether nobody of its group is left. The killed hold their locks, that on the database's server among them, until the end."""
-        if self.process is None:
-            return True
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
+            return False
+        return True
 
 
 @dataclass
@@ -151,8 +142,9 @@ class Parent:
             child.signal(signal.SIGKILL, group=True)
             if child.process is not None:
                 child.process.wait()
+        # The killed hold their locks, that on the database's server among them, until they are gone.
         deadline = time.monotonic() + DYING_SECONDS
-        while not all(child.is_gone() for child in self.children) and time.monotonic() < deadline:
+        while any(child.signal(0, group=True) for child in self.children) and time.monotonic() < deadline:
             time.sleep(0.02)
         signal.set_wakeup_fd(-1)
         os.close(self._read)

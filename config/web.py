@@ -23,6 +23,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from config.arriving import PIECE, Arriving, Parser, Refused
 
+SWEEP = 0.25  # seconds between two looks for what took too long
 _SLOW = Refused("408 Request Timeout", "request_timeout", "The request took too long to arrive; send it again.")
 _BUSY = Refused("503 Service Unavailable", "unavailable", "Too many requests arrive slowly; send it again.")
 
@@ -103,21 +104,18 @@ class Worker(ThreadWorker):
 
     def _take(self, conn: Connection) -> bool:
         """Read on; False when it has to wait for more."""
-        refused, size = None, 0
         try:
             whole = conn.arriving.take()
-            size = conn.arriving.size
         except Refused as reason:
-            whole, refused = True, reason
-        self._count(conn, max(size, conn.counted))
+            self._refuse(conn, reason)
+            return True
+        self._count(conn, conn.arriving.size)
         if not whole:
             return False
-        if refused is None and self._held > self.held_most and conn.counted > PIECE:
-            refused = _BUSY
-        self._forget(conn)
-        if refused is not None:
-            self._refuse(conn, refused)
+        if self._held > self.held_most and conn.counted > PIECE:
+            self._refuse(conn, _BUSY)
         else:
+            self._forget(conn)
             super().enqueue_req(conn)
         return True
 
@@ -144,7 +142,7 @@ class Worker(ThreadWorker):
         if self._lingering:
             self._leave(next(iter(self._lingering)))
         elif self._waiting:
-            self._drop(next(iter(self._waiting)))
+            self._end(next(iter(self._waiting)))
         else:
             time.sleep(0.05)  # threads are at work on all of them, and will end some
 
@@ -153,7 +151,7 @@ class Worker(ThreadWorker):
     def murder_pending(self) -> None:
         """gunicorn's name for the place where the loop ends what took too long, after every turn."""
         now = time.monotonic()
-        if now < self._swept + min(0.25, self.grace / 4):
+        if now < self._swept + SWEEP:
             return
         self._swept = now
         for conn in [conn for conn in self._waiting if self._is_late(conn.arriving, now)]:
@@ -163,7 +161,7 @@ class Worker(ThreadWorker):
 
     def _is_late(self, arriving: Arriving, now: float) -> bool:
         if not self.alive and not arriving.size:
-            return now - arriving.began > min(self.grace, STOP_KEEPALIVE_LINGER)
+            return now - arriving.began > STOP_KEEPALIVE_LINGER
         return now - arriving.began > self.grace + arriving.size / self.pace
 
     def _forget(self, conn: Connection) -> None:
@@ -175,24 +173,21 @@ class Worker(ThreadWorker):
     def _cut(self, conn: Connection, reason: Refused) -> None:
         """End one that waits; who has asked nothing is told nothing."""
         if conn.arriving.size:
-            self._forget(conn)
             self._refuse(conn, reason)
         else:
-            self._drop(conn)
-
-    def _drop(self, conn: Connection) -> None:
-        self._forget(conn)
-        self._count(conn, 0)
-        self.nr_conns -= 1
-        conn.close()
+            self._end(conn)
 
     def _refuse(self, conn: Connection, reason: Refused) -> None:
         self.log.info("%s: %s %s", conn.client, reason.status, reason)
-        self._count(conn, 0)
         with suppress(OSError):
             conn.sock.send(reason.answer())
+        self._end(conn, graceful=True)
+
+    def _end(self, conn: Connection, graceful: bool = False) -> None:
+        self._forget(conn)
+        self._count(conn, 0)
         self.nr_conns -= 1
-        conn.close(graceful=True)
+        conn.close(graceful)
 
     def linger(self, conn: Connection) -> bool:
         """Let a client read its answer, beside everything else; False when it is gone already, or too many do."""

@@ -36,7 +36,7 @@ class Attention:
 
 
 def look() -> Attention:
-    """A handful of queries."""
+    """Six queries."""
     runs = _newest(Run, status="FAILED").select_related("automation", "customer", "workspace").defer("state", "answer")
     deliveries = _newest(Delivery, state__in=["UNKNOWN", "REVIEW"]).select_related("workspace")
     tasks = _newest(Task, state="open").select_related("customer", "workspace")

@@ -21,7 +21,7 @@ from automations.engine.kinds import OutsideAction
 from automations.engine.outcomes import Failed, Unknown
 from automations.worker import delivery_claim
 from automations.worker.jobs import Job, gone
-from automations.worker.policy import is_settled
+from automations.worker.policy import in_doubt, is_settled
 from automations.worker.retrying import is_surroundings, retrying
 from automations.worker.settle import settle_acts, settle_stopped
 
@@ -158,15 +158,14 @@ def _act(job: Job) -> Any:
     if action is None:
         return None if job.mode == "read_back" else gone(job)
     if job.outcome is not None:
-        return job.outcome  # it could not be rendered
+        return in_doubt(job.outcome, job.rules, job.tries)  # it could not be rendered
     if job.mode == "read_back":
         return action.find(job.envelope, job.key)
     if job.mode == "recover":
         found = action.find(job.envelope, job.key)
         if is_settled(found):
-            job.told = True
             return found
-    return action.perform(job.envelope, job.key, job.body or b"")
+    return in_doubt(action.perform(job.envelope, job.key, job.body or b""), job.rules, job.tries)
 
 
 def _complete(jobs: Iterable[Job]) -> None:

@@ -7,7 +7,7 @@ repetition that is stopped is read back where the provider can be asked, and oth
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -42,20 +42,17 @@ SELECT w.id FROM accounts_workspace w JOIN accounts_plan p ON p.slug = w.plan WH
 p.monthly_emails = 0
 """
 _HOLD = "UPDATE automations_delivery SET state = 'QUEUED', due_at = NULL, lease_until = NULL WHERE id = ANY(%s)"
-# One that a worker was lost over may have been sent: it stays what it is, so that nobody cancels it as if it had not.
-_HOLD_LOST = """
-UPDATE automations_delivery SET due_at = onward_now() + interval '1 minute', lease_until = clock_timestamp() + interval '1 minute'
-WHERE id = ANY(%s)
-"""
 
 
 @dataclass(slots=True)
 class Checked:
-    """`go` may be sent or read back; `stopped` must not be; `later` waits for routers; the rest waits too."""
+    """`go` may be sent or read back; `stopped` must not be; `later` waits for routers; the rest waits too. `kept`: of automations that
+    are held, what a worker was lost over: it may have been sent, so it stays what it is, and nobody cancels it as if it had not."""
 
     go: list[Job] = field(default_factory=list)
     stopped: list[Stopped] = field(default_factory=list)
     later: list[int] = field(default_factory=list)
+    kept: list[Job] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +83,13 @@ def check(cursor: Any, jobs: Iterable[Job]) -> Checked:
         elif verdict == "go":
             checked.go.append(job)
         elif verdict == "hold":
-            held.append(job)
+            (checked.kept if job.mode == "recover" and job.lost else held).append(job)
         elif verdict == "later":
             checked.later.append(job.id)
-    _hold(cursor, held)
+    if held:
+        record_losses(cursor, held)
+        cursor.execute(_HOLD, [[job.id for job in held]])
     return checked
-
-
-def _hold(cursor: Any, jobs: Sequence[Job]) -> None:
-    """Leave these until their automation goes on."""
-    lost = [job for job in jobs if job.mode == "recover" and job.lost]
-    others = [job for job in jobs if job not in lost]
-    if lost:
-        cursor.execute(_HOLD_LOST, [[job.id for job in lost]])
-    if others:
-        record_losses(cursor, others)
-        cursor.execute(_HOLD, [[job.id for job in others]])
 
 
 def _facts(cursor: Any, jobs: list[Job]) -> _Facts:

@@ -165,6 +165,8 @@ def _some(cursor: Any, jobs: list[Job], beside: bool) -> Claimed:
         checked = delivery_check.check(cursor, group)
         stopped += checked.stopped
         later += checked.later
+        if checked.kept:
+            renew(checked.kept)  # looked at again when that lease ends
         if going := checked.go:
             break
     suspect = any(job.suspect() for job in going)
@@ -244,7 +246,7 @@ def _take(cursor: Any, jobs: list[Job]) -> None:
 
 
 def renew(jobs: Sequence[Job]) -> None:
-    """Keep the leases of acts that are under way; one that was taken over stays taken over."""
+    """Keep the leases of acts that are under way, or may be; one that was taken over stays taken over."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

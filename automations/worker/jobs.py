@@ -41,7 +41,6 @@ class Job:
     tries: Tries = field(default_factory=Tries)
     body: bytes | None = None
     outcome: Outcome | None = None  # what it came to; None after reading back: nobody can tell
-    told: bool = False  # the outcome is what the provider says of the key, whichever try it was
     lost: bool = False  # it was found with a worker that had let its lease run out while it acted
 
     @property

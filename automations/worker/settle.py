@@ -24,7 +24,7 @@ from automations.worker.answers import encode, error_of
 from automations.worker.bell import ring
 from automations.worker.jobs import Job, Stopped
 from automations.worker.losses import record_losses
-from automations.worker.policy import Verdict, in_doubt, judge, read_back
+from automations.worker.policy import Verdict, judge, read_back
 from automations.worker.retrying import is_transient, retrying
 from automations.worker.settle_runs import Settled, lock_runs, tell_runs
 
@@ -105,8 +105,6 @@ def _has_consequences(job: Job) -> bool:
 
 
 def _entry(job: Job) -> _Entry:
-    if job.mode != "read_back" and not job.told and job.outcome is not None:
-        job.outcome = in_doubt(job.outcome, job.rules, job.tries)
     verdict = _verdict(job, job.outcome)
     return _Entry(job, verdict, job.outcome, error_of(job.outcome) if job.outcome else None, job.mode != "read_back")
 
@@ -153,7 +151,7 @@ def _tell_of_late_money(job: Job) -> None:
     if job.rules.money and isinstance(job.outcome, Done):
         try:
             retrying(lambda: _tell_unless_settled_alike(job), PATIENCE)
-        except Exception:
+        except Exception:  # it was found out late and by chance; what is settled stays as it is
             log.exception("the late result of delivery %s could not be told to anybody", job.id)
 
 

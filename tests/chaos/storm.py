@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -171,16 +172,16 @@ class Storm:
 
     def _wait_for_runs(self) -> None:
         """Until the first has begun."""
-        end = time.monotonic() + self.plan.patience
-        while not Run.objects.filter(automation__in=self.flows).exists():
-            assert time.monotonic() < end, f"nothing is routed: {dict(self.told.answers)}"
-            time.sleep(0.05)
+        self._wait(Run.objects.filter(automation__in=self.flows).exists, "nothing is routed")
 
     def _wait_for_versions(self) -> None:
         """Until each flow has a second one, so that what is said now walks it."""
+        self._wait(lambda: all(self.told.published[mine.pk] for mine in self.flows), "no version can be put in force")
+
+    def _wait(self, done: Callable[[], bool], complaint: str) -> None:
         end = time.monotonic() + self.plan.patience
-        while not all(self.told.published[mine.pk] for mine in self.flows):
-            assert time.monotonic() < end, f"no version can be put in force: {dict(self.told.answers)}"
+        while not done():
+            assert time.monotonic() < end, f"{complaint}: {dict(self.told.answers)}"
             time.sleep(0.05)
 
     def _sum_up(self, world: World, seconds: float) -> None:

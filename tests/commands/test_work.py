@@ -46,8 +46,9 @@ def test_a_real_clock_is_left_alone_and_nothing_is_done(
     published(workspace, WAITING)
     happen(make_customer(workspace))
     settings.ONWARD_ALLOW_CLOCK = False
-    assert refused(way, "+3d").startswith(
-        "The clock of this installation is real; set ONWARD_ALLOW_CLOCK=1 to move it."
+    assert refused(way, "+3d") == (
+        "The clock of this installation is real; set ONWARD_ALLOW_CLOCK=1 to move it. Beside `make up` it may be moved:"
+        " a second terminal needs the same ONWARD_DATA."
     )
     assert not Run.objects.exists()
 

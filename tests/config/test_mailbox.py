@@ -13,6 +13,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
@@ -102,7 +103,7 @@ class TestReading:
         return out.getvalue()
 
     def test_an_empty_mailbox_says_so(self, mailbox: Mailbox) -> None:
-        assert self.output("list").startswith("No mail yet in ")
+        assert self.output("list") == f"No mail yet in {settings.ONWARD_DATA}.\n"
 
     def test_the_list_names_number_recipient_and_subject(self, mailbox: Mailbox) -> None:
         for number in range(1, 12):
@@ -120,9 +121,9 @@ class TestReading:
         assert "Grüße" in shown
         assert "<p>" not in shown
 
-    @pytest.mark.parametrize("arguments", [("show", "7"), ("show",)])
-    def test_a_mail_that_is_not_there(self, mailbox: Mailbox, arguments: tuple[str, ...]) -> None:
-        with pytest.raises(CommandError, match=r"There is no mail|Which one"):
+    @pytest.mark.parametrize(("arguments", "said"), [(("show", "7"), "There is no mail 7"), (("show",), "Which one")])
+    def test_a_mail_that_is_not_there(self, mailbox: Mailbox, arguments: tuple[str, ...], said: str) -> None:
+        with pytest.raises(CommandError, match=said):
             self.output(*arguments)
 
     def test_a_half_written_file_is_no_mail(self, mailbox: Mailbox) -> None:

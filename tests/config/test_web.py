@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
+from django.conf import settings as product
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accounts.api.bodies import MOST_BYTES
 from config.arriving import BLANK_MOST, BODY_MOST, HEAD_MOST
 from tests.config.web_site import THREADS, Site, is_closed, read, request
 
@@ -108,7 +110,7 @@ class TestCut:
             time.sleep(0.25)
         assert read(hurried)[1]["length"] == len(body)
 
-    def test_too_much_that_is_unfinished_costs_the_oldest(self, site: Site) -> None:
+    def test_too_much_that_is_unfinished_costs_the_largest(self, site: Site) -> None:
         begun = request(b"x" * 200_000)[:-1]
         with site.connect() as first, site.connect() as second:
             first.sendall(begun)
@@ -173,6 +175,7 @@ class TestWholeRequests:
         assert read(client)[1]["length"] == 1_000
 
     def test_the_longest_body(self, client: socket.socket) -> None:
+        assert BODY_MOST == product.DATA_UPLOAD_MAX_MEMORY_SIZE == MOST_BYTES  # three that must not part
         client.sendall(request(b"x" * BODY_MOST))
         assert read(client)[1]["length"] == BODY_MOST
 

@@ -31,7 +31,7 @@ class Hasty(Worker):
 
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    """Says what it was asked; `/stay` answers when the client of `/go` has been, `/large` with more than any buffer takes."""
+    """Says what it was asked; `/slow` after a second, `/large` with more than any buffer takes."""
     body = environ["wsgi.input"].read()
     asked = {
         "method": environ["REQUEST_METHOD"],

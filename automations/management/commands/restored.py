@@ -34,7 +34,7 @@ class Command(BaseCommand):
         heard of it, and take nothing up any more."""
         if options["hold"] is not None:
             provenance.hold(options["hold"].strip() or "Held by hand.")
-            time.sleep(provenance.EVERY + SEEN)
+            time.sleep(provenance.EVERY + SEEN)  # by then every process has looked
         if options["go"]:
             provenance.confirm()
         why, found = provenance.why_held(), outgoing(options["most"])
